@@ -1,0 +1,29 @@
+package scim
+
+// Resource is one resource of a type. Its attributes are in Object, apart from the linked and derived ones (Group.members,
+// User.groups) of a stored resource, which stay in the store until somebody asks for them.
+type Resource struct {
+	Type   *ResourceType
+	Object *Object
+
+	// load fetches the values of a linked or derived attribute, or only the one whose "value" is id if id is not "". It
+	// is nil where Object holds these attributes too: in what a client sent.
+	load func(a *Attribute, id string) (Value, error)
+}
+
+// Value returns the value of a top-level attribute or extension, fetching it if it is kept as links.
+func (r *Resource) Value(a *Attribute) (Value, error) {
+	if (a.linked || a.derived) && r.load != nil {
+		return r.load(a, "")
+	}
+	return r.Object.Get(a), nil
+}
+
+// linkedValue is Value for a linked or derived attribute when only the element whose "value" is id matters: a point
+// read instead of a million.
+func (r *Resource) linkedValue(a *Attribute, id string) (Value, error) {
+	if r.load != nil {
+		return r.load(a, id)
+	}
+	return r.Object.Get(a), nil
+}
