@@ -115,11 +115,15 @@ type ResourceType struct {
 	schemasAttr, idAttr, externalIDAttr, metaAttr *Attribute
 }
 
-// URNs of the schemas that scimbox brings along.
+// URNs of the schemas that scimbox brings along, and of the resources that describe them.
 const (
 	UserURN           = "urn:ietf:params:scim:schemas:core:2.0:User"
 	GroupURN          = "urn:ietf:params:scim:schemas:core:2.0:Group"
 	EnterpriseUserURN = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+	schemaURN       = "urn:ietf:params:scim:schemas:core:2.0:Schema"
+	resourceTypeURN = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
+	configURN       = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
 )
 
 // foldName is how attribute names, URNs, operators and keywords are compared: ASCII letters without regard to case
@@ -206,14 +210,29 @@ func (a *Attribute) compile() {
 		a.byName[foldName(s.Name)] = s
 		s.compile()
 	}
-	if a.Type == Complex && a.MultiValued && a.parent != nil && (a.parent.parent == nil) {
-		v, ref := a.byName["value"], a.byName["$ref"]
-		if v != nil && ref != nil && ref.Type == Reference && len(ref.ReferenceTypes) > 0 &&
-			!slices.Contains(ref.ReferenceTypes, "external") && !slices.Contains(ref.ReferenceTypes, "uri") {
-			a.linked = a.Mutability != ReadOnly
-			a.derived = a.Mutability == ReadOnly
+	if a.parent != nil && a.parent.parent == nil && a.refersToMany() {
+		a.linked = a.Mutability != ReadOnly
+		a.derived = a.Mutability == ReadOnly
+	}
+}
+
+// refersToMany says whether a has the form of Group.members and User.groups: values that are resources, by "value" and a
+// "$ref" to resource types alone.
+func (a *Attribute) refersToMany() bool {
+	if a.Type != Complex || !a.MultiValued {
+		return false
+	}
+	var value, ref *Attribute
+	for _, s := range a.Sub {
+		switch foldName(s.Name) {
+		case "value":
+			value = s
+		case "$ref":
+			ref = s
 		}
 	}
+	return value != nil && value.Type == String && ref != nil && ref.Type == Reference && len(ref.ReferenceTypes) > 0 &&
+		!slices.Contains(ref.ReferenceTypes, "external") && !slices.Contains(ref.ReferenceTypes, "uri")
 }
 
 // clone copies a and its members, because a schema may be the extension of several resource types and each needs its
