@@ -1,0 +1,189 @@
+package auth
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"scimbox/storage"
+)
+
+// Where tokens live. SystemTenant is reserved by package storage: no token can name it.
+const (
+	systemTenant = "$system"
+	tokenKind    = "token"
+	useKind      = "token-use"
+	nameField    = "name" // every token has a name, so that this term also lists them all
+)
+
+// The lifetimes that a token may have. Every token expires.
+const (
+	MinTTL     = time.Minute
+	MaxTTL     = 2 * 365 * 24 * time.Hour
+	DefaultTTL = 180 * 24 * time.Hour
+)
+
+const (
+	defaultTenant = "default"
+	maxName       = 100 // characters
+)
+
+// Scope is what a token may do.
+type Scope string
+
+// The scopes. Write includes read.
+const (
+	ScopeRead  Scope = "read"
+	ScopeWrite Scope = "write"
+)
+
+// CanWrite reports whether the scope covers requests that change something.
+func (s Scope) CanWrite() bool { return s == ScopeWrite }
+
+// Token is what is known of a token besides its secret. It holds nothing that must not be shown to an administrator. Times
+// are UTC in microseconds, zero for what has not happened.
+type Token struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Tenant  string    `json:"tenant"` // the one that its requests see
+	Scope   Scope     `json:"scope"`
+	Preset  string    `json:"preset,omitempty"` // client preset of package scim, "" for the server's own choice
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"` // the token is refused from this instant on
+	// LastUsed is the last request that was let in. After a crash it may be up to a minute older than the truth.
+	LastUsed time.Time `json:"lastUsed,omitzero"`
+	Revoked  time.Time `json:"revoked,omitzero"`
+	Version  uint64    `json:"version"` // journal sequence of its last change
+}
+
+// Active reports whether the token is neither revoked nor, at now, expired.
+func (t Token) Active(now time.Time) bool { return t.Revoked.IsZero() && now.Before(t.Expires) }
+
+// Spec is what Create needs to know.
+type Spec struct {
+	Name   string        // for people, 1 to 100 characters; need not be unique
+	Tenant string        // "" is "default"
+	Scope  Scope         // has no default: an administrator says what a token may do
+	TTL    time.Duration // MinTTL to MaxTTL, 0 is DefaultTTL
+	Preset string        // client preset, "" for the server's own choice
+}
+
+// SpecError says which part of a Spec cannot be, and what could.
+type SpecError struct {
+	Field   string // "name", "tenant", "scope", "ttl" or "preset"
+	Problem string
+}
+
+func (e *SpecError) Error() string { return "token " + e.Field + ": " + e.Problem }
+
+// check fills in the defaults and returns a *SpecError for what cannot be.
+func (s Spec) check(validPreset func(string) error) (Spec, error) {
+	s.Name = strings.TrimSpace(s.Name)
+	s.Tenant = cmp.Or(s.Tenant, defaultTenant)
+	s.TTL = cmp.Or(s.TTL, DefaultTTL)
+	wrong := func(field, format string, args ...any) (Spec, error) {
+		return Spec{}, &SpecError{field, fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case s.Name == "":
+		return wrong("name", "is missing; say which system the token is for, such as entra")
+	case holdsToken(s.Name):
+		return wrong("name", "holds a token; names are shown in lists and logs")
+	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return wrong("name", "%q holds characters that cannot be printed", s.Name)
+	case utf8.RuneCountInString(s.Name) > maxName:
+		return wrong("name", "has %d characters; at most %d are allowed", utf8.RuneCountInString(s.Name), maxName)
+	case !validTenant(s.Tenant):
+		return wrong("tenant", "%q is not 1 to 63 characters of a-z, 0-9 and -", clip(s.Tenant))
+	case s.Scope == "":
+		return wrong("scope", "is missing; use %s or %s", ScopeRead, ScopeWrite)
+	case s.Scope != ScopeRead && s.Scope != ScopeWrite:
+		return wrong("scope", "%q is unknown; use %s or %s", clip(string(s.Scope)), ScopeRead, ScopeWrite)
+	case s.TTL < MinTTL || s.TTL > MaxTTL:
+		return wrong("ttl", "%v is outside of 1 minute to 2 years (%v)", s.TTL, MaxTTL)
+	}
+	if s.Preset != "" && validPreset != nil {
+		if err := validPreset(s.Preset); err != nil {
+			return wrong("preset", "%v", err)
+		}
+	}
+	return s, nil
+}
+
+func validTenant(s string) bool {
+	return s != "" && len(s) <= 63 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
+	})
+}
+
+// clip makes what a person gave fit for an error message: short, and without a token in it.
+func clip(s string) string {
+	if holdsToken(s) {
+		return redacted
+	}
+	if r := []rune(s); len(r) > maxName {
+		return string(r[:maxName]) + "..."
+	}
+	return s
+}
+
+// row is the body of a token's record.
+type row struct {
+	Name    string    `json:"name"`
+	Tenant  string    `json:"tenant"`
+	Scope   Scope     `json:"scope"`
+	Preset  string    `json:"preset,omitempty"`
+	Expires time.Time `json:"expires"`
+	Revoked time.Time `json:"revoked,omitzero"`
+	Hash    string    `json:"hash"` // bcrypt of the secret part, in its usual text form
+}
+
+func (r row) record(id string, stamp storage.Stamp) (storage.Record, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return storage.Record{}, fmt.Errorf("encoding token %s: %w", id, err)
+	}
+	return storage.Record{
+		Ref:   tokenRef(id),
+		Stamp: stamp,
+		Body:  body,
+		Terms: []storage.Term{{Field: nameField, Value: []byte(r.Name)}},
+	}, nil
+}
+
+// decodeRow reads a token's record. The results share no memory with it.
+func decodeRow(rec storage.Record) (Token, row, error) {
+	var r row
+	if err := json.Unmarshal(rec.Body, &r); err != nil {
+		return Token{}, row{}, fmt.Errorf("token %s cannot be read, so that it lets nobody in (scimbox check examines the store; a new token is made by scimbox token create): %w", rec.ID, err)
+	}
+	return Token{
+		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset,
+		Created: rec.Created, Expires: r.Expires, Revoked: r.Revoked, Version: rec.Version,
+	}, r, nil
+}
+
+func tokenRef(id string) storage.Ref {
+	return storage.Ref{Tenant: systemTenant, Kind: tokenKind, ID: id}
+}
+
+// detail is what the journal keeps of a change to a token.
+type detail struct {
+	Name    string    `json:"name"`
+	Tenant  string    `json:"tenant"`
+	Scope   Scope     `json:"scope"`
+	Preset  string    `json:"preset,omitempty"`
+	Expires time.Time `json:"expires"`
+}
+
+func (r row) detail() ([]byte, error) {
+	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.Expires})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the journal row of token %q: %w", r.Name, err)
+	}
+	return b, nil
+}

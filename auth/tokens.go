@@ -1,0 +1,325 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"scimbox/storage"
+)
+
+// Options tune Tokens. The zero value is what a server wants.
+type Options struct {
+	Clock       func() time.Time   // nil = time.Now
+	Logger      *slog.Logger       // nil = discard
+	ValidPreset func(string) error // says why a client preset cannot be; nil takes every name
+
+	// WarnBefore is how long before its expiry a token is first complained about in the log, at start and then once a day;
+	// 0 = never.
+	WarnBefore time.Duration
+
+	// Cost is bcrypt's cost for new tokens, default 10. A failed attempt with an unknown id costs as much, so that a change
+	// of Cost lets tokens of the old cost be told from unknown ones by the clock, until they are replaced.
+	Cost int
+
+	CacheSize    int           // verified tokens kept in memory, default 4,096
+	Hashers      int           // bcrypt computations at a time, default half of the processors, at least 1
+	Queue        int           // verifications that may wait for a hasher, default 64; more are told to come back
+	FailureBurst int           // failed attempts that a client address has at once, default 20
+	FailureEvery time.Duration // after which it has one more, default 3 s
+	Sources      int           // client addresses whose failures are remembered, default 16,384
+}
+
+// Tokens are the tokens of one store. All methods may be called by any number of goroutines.
+type Tokens struct {
+	store       *storage.Store
+	now         func() time.Time
+	log         *slog.Logger
+	validPreset func(string) error
+	warnBefore  time.Duration
+	cost        int
+	compare     func(hash, secret []byte) error // bcrypt; tests count its calls
+	dummy       []byte                          // hash that stands in for the one of an unknown id
+
+	cache    *lru.Cache[[sha256.Size]byte, *entry]
+	flights  singleflight.Group
+	hashers  *semaphore.Weighted
+	waiting  atomic.Int64
+	queue    int64
+	failures *limiter
+
+	mu   sync.Mutex
+	uses map[string]*use // by token id
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// New returns the tokens of store and starts the goroutine that writes down their last use. Close ends it, and must come
+// before the store is closed.
+func New(store *storage.Store, o Options) *Tokens {
+	o.Cost = cmp.Or(o.Cost, bcrypt.DefaultCost)
+	cache, err := lru.New[[sha256.Size]byte, *entry](cmp.Or(max(o.CacheSize, 0), 4096))
+	if err != nil {
+		panic(err) // only a size below 1 is refused
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	t := &Tokens{
+		store:       store,
+		now:         o.Clock,
+		log:         o.Logger,
+		validPreset: o.ValidPreset,
+		warnBefore:  o.WarnBefore,
+		cost:        o.Cost,
+		compare:     bcrypt.CompareHashAndPassword,
+		dummy:       dummyHash(o.Cost),
+		cache:       cache,
+		hashers:     semaphore.NewWeighted(int64(cmp.Or(max(o.Hashers, 0), max(1, runtime.GOMAXPROCS(0)/2)))),
+		queue:       int64(cmp.Or(max(o.Queue, 0), 64)),
+		failures: newLimiter(cmp.Or(max(o.Sources, 0), 16384),
+			rate.Every(cmp.Or(max(o.FailureEvery, 0), 3*time.Second)), cmp.Or(max(o.FailureBurst, 0), 20)),
+		uses: make(map[string]*use),
+		stop: stop,
+		done: make(chan struct{}),
+	}
+	if t.now == nil {
+		t.now = time.Now
+	}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	go t.keep(ctx)
+	return t
+}
+
+// Close writes down what is not yet written of the tokens' last use. The store must still be open.
+func (t *Tokens) Close() error {
+	t.stop()
+	<-t.done
+	return t.flushUses(context.Background())
+}
+
+// dummyHash is a well-formed hash that no known password has; comparing with it costs what any comparison of that
+// cost does.
+func dummyHash(cost int) []byte {
+	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", 53))
+}
+
+// Create makes a token and returns its plain text, which cannot be had again. A Spec that cannot be is a *SpecError.
+func (t *Tokens) Create(ctx context.Context, spec Spec, by storage.Origin) (Token, Secret, error) {
+	spec, err := spec.check(t.validPreset)
+	if err != nil {
+		return Token{}, Secret{}, err
+	}
+	id, plain := newID(), newPlain()
+	hash, err := bcrypt.GenerateFromPassword([]byte(plain), t.cost)
+	if err != nil {
+		return Token{}, Secret{}, fmt.Errorf("hashing a new token: %w", err)
+	}
+	r := row{
+		Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset,
+		Expires: t.now().Add(spec.TTL).UTC().Truncate(time.Microsecond), Hash: string(hash),
+	}
+	var tok Token
+	err = t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) error {
+		taken, err := tx.Has(tokenKind, id)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return fmt.Errorf("the random id %s is taken; nothing was changed, try again", id)
+		}
+		tok, err = put(tx, id, r, storage.Stamp{}, "create")
+		return err
+	})
+	if err != nil {
+		return Token{}, Secret{}, fmt.Errorf("creating token %q: %w", spec.Name, err)
+	}
+	return tok, newSecret(compose(id, plain)), nil
+}
+
+// put writes a token and its journal row.
+func put(tx *storage.Tx, id string, r row, prev storage.Stamp, op string) (Token, error) {
+	rec, err := r.record(id, tx.Stamp(prev))
+	if err != nil {
+		return Token{}, err
+	}
+	what, err := r.detail()
+	if err != nil {
+		return Token{}, err
+	}
+	if err := tx.Put(rec); err != nil {
+		return Token{}, err
+	}
+	if err := tx.Log(storage.Entry{Op: op, Ref: rec.Ref, Detail: what}); err != nil {
+		return Token{}, err
+	}
+	tok, _, err := decodeRow(rec)
+	return tok, err
+}
+
+// List returns all tokens, also those expired and revoked, in order of name, then of creation, then of id.
+func (t *Tokens) List(ctx context.Context) ([]Token, error) {
+	var list []Token
+	err := t.store.View(ctx, systemTenant, func(tx *storage.Tx) error {
+		for hit, err := range tx.Find(tokenKind, nameField, storage.TermRange{}) {
+			if err != nil {
+				return err
+			}
+			tok, err := t.read(tx, hit.ID)
+			if err != nil {
+				return err
+			}
+			list = append(list, tok)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing tokens: %w", err)
+	}
+	slices.SortFunc(list, func(a, b Token) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
+	})
+	return list, nil
+}
+
+// Get returns the token that which names: an id, a whole token, or a name. Of several tokens with the name it is the only
+// one that is not revoked. Otherwise the error is a *LookupError.
+func (t *Tokens) Get(ctx context.Context, which string) (Token, error) {
+	var tok Token
+	err := t.store.View(ctx, systemTenant, func(tx *storage.Tx) error {
+		id, err := t.resolve(tx, which)
+		if err != nil {
+			return err
+		}
+		tok, err = t.read(tx, id)
+		return err
+	})
+	return tok, wrapUnlessLookup("reading a token", err)
+}
+
+// Revoke ends the token that which names, as in Get, for good. Once Revoke has returned nil, no request is let in with the
+// token, and none that is being verified at the time. Revoking a revoked token changes nothing and is no error.
+func (t *Tokens) Revoke(ctx context.Context, which string, by storage.Origin) error {
+	var id string
+	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
+		if id, err = t.resolve(tx, which); err != nil {
+			return err
+		}
+		rec, err := tx.Get(tokenKind, id)
+		if err != nil {
+			return err
+		}
+		tok, r, err := decodeRow(rec)
+		if err != nil || !tok.Revoked.IsZero() {
+			return err
+		}
+		r.Revoked = t.now().UTC().Truncate(time.Microsecond)
+		_, err = put(tx, id, r, rec.Stamp, "revoke")
+		return err
+	})
+	if id != "" {
+		t.forget(id)
+	}
+	return wrapUnlessLookup("revoking a token", err)
+}
+
+// resolve finds the id of the token that which names.
+func (t *Tokens) resolve(tx *storage.Tx, which string) (string, error) {
+	which = strings.TrimSpace(which)
+	if id, _, ok := parse(which); ok {
+		which = id // somebody holds a leaked token in hand and wants it gone
+	}
+	if which == "" {
+		return "", &LookupError{}
+	}
+	if isID(which) && len(which) == idLen {
+		found, err := tx.Has(tokenKind, which)
+		if err != nil || found {
+			return which, err
+		}
+	}
+	var all, live []string
+	for hit, err := range tx.Find(tokenKind, nameField, storage.Exactly([]byte(which))) {
+		if err != nil {
+			return "", err
+		}
+		tok, err := t.read(tx, hit.ID)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, tok.ID)
+		if tok.Revoked.IsZero() {
+			live = append(live, tok.ID)
+		}
+	}
+	switch {
+	case len(live) == 1:
+		return live[0], nil
+	case len(live) == 0 && len(all) == 1:
+		return all[0], nil
+	case len(live) > 1:
+		all = live
+	}
+	return "", &LookupError{Given: clip(which), IDs: all}
+}
+
+// LookupError says that no token, or more than one, is meant by what was given. It is storage.ErrNotFound if none is.
+type LookupError struct {
+	Given string
+	IDs   []string // those that have the name; none, or several
+}
+
+func (e *LookupError) Error() string {
+	switch {
+	case len(e.IDs) > 0:
+		return fmt.Sprintf("%d tokens have the name %q; name one by its id: %s", len(e.IDs), e.Given, strings.Join(e.IDs, ", "))
+	case e.Given == "":
+		return "which token? Give its id or its name (scimbox token list shows them)"
+	}
+	return fmt.Sprintf("no token has the id or the name %q (scimbox token list shows them)", e.Given)
+}
+
+// Unwrap returns storage.ErrNotFound if no token is meant.
+func (e *LookupError) Unwrap() error {
+	if len(e.IDs) == 0 {
+		return storage.ErrNotFound
+	}
+	return nil
+}
+
+func wrapUnlessLookup(doing string, err error) error {
+	var lookup *LookupError
+	if err == nil || errors.As(err, &lookup) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// Expiring returns the tokens in force at now that expire within the given time from it, the next to expire first.
+func (t *Tokens) Expiring(ctx context.Context, now time.Time, within time.Duration) ([]Token, error) {
+	list, err := t.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(tok Token) bool {
+		return !tok.Active(now) || tok.Expires.Sub(now) > within
+	})
+	slices.SortStableFunc(list, func(a, b Token) int { return a.Expires.Compare(b.Expires) })
+	return list, nil
+}
