@@ -1,0 +1,103 @@
+// Package config reads what an operator has decided: one TOML file, environment variables and command line flags, over
+// defaults in code.
+//
+//	config.go    Config, its keys, units and defaults
+//	units.go     Duration and Size, written with their unit
+//	load.go      Load: defaults < file < environment < flags, where each value came from
+//	file.go      TOML with the line and column of every problem
+//	problem.go   Problem, and the list of all of them
+//	nearest.go   what was meant by a key that does not exist
+//	validate.go  what a value may be
+//
+// A start with wrong configuration is refused before anything is created, and all that is wrong is said at once.
+package config
+
+import "time"
+
+// Config is the whole configuration. The toml tags are the keys; the environment variable of a key is SCIMBOX_ and its
+// path in capitals, with _ between the parts. config.example.toml says for the operator what the comments here say.
+type Config struct {
+	// Listen is the address that clients connect to, host:port. Port 0 takes any that is free.
+	Listen string `toml:"listen"`
+	// Data is the data directory. A relative path counts from the directory of the file that says it, from the
+	// working directory if it comes from anywhere else.
+	Data string `toml:"data"`
+	// PublicURL is the scheme and host that clients know this server by, such as https://scim.example.com. It goes into
+	// the locations of resources; "" takes them from each request.
+	PublicURL string `toml:"public_url"`
+	// AllowPlainHTTP permits an address that is not loopback although tokens then cross the network in clear.
+	AllowPlainHTTP bool `toml:"allow_plain_http"`
+
+	SCIM   SCIM   `toml:"scim"`
+	Limits Limits `toml:"limits"`
+	Tokens Tokens `toml:"tokens"`
+	Log    Log    `toml:"log"`
+}
+
+// SCIM is how the protocol is spoken. The words of scim.Options.
+type SCIM struct {
+	Strict            bool     `toml:"strict"`              // the RFCs to the letter for every client
+	Password          string   `toml:"password"`            // "hash" or "refuse"
+	GroupNames        string   `toml:"group_names"`         // "unique" or "free"
+	UnknownMembers    string   `toml:"unknown_members"`     // "keep" or "refuse"
+	SingleReplaceAdds bool     `toml:"single_replace_adds"` // replacing members by exactly one adds it
+	DefaultResults    int      `toml:"default_results"`     // resources on a page when the client names no count
+	MaxResults        int      `toml:"max_results"`         // resources on a page at most
+	MaxScan           int      `toml:"max_scan"`            // resources that one query may examine
+	CursorTimeout     Duration `toml:"cursor_timeout"`      // how long a cursor lives at least
+	Schemas           string   `toml:"schemas"`             // file of custom schemas and resource types, "" for none; relative as Data
+}
+
+// Limits are what one client can ask of the server.
+type Limits struct {
+	Body           Size     `toml:"body"`            // of a request that is not a bulk request
+	BulkBody       Size     `toml:"bulk_body"`       // of a bulk request
+	BulkOperations int      `toml:"bulk_operations"` // in one bulk request
+	Header         Size     `toml:"header"`          // of all headers of a request, the request line included
+	HeaderTimeout  Duration `toml:"header_timeout"`  // from the first byte of a request to the end of its headers
+	RequestTimeout Duration `toml:"request_timeout"` // from there to the end of the body, and of the work
+	IdleTimeout    Duration `toml:"idle_timeout"`    // between two requests on one connection
+}
+
+// Tokens is the life of tokens.
+type Tokens struct {
+	Lifetime   Duration `toml:"lifetime"`    // of a token for which none is named
+	WarnBefore Duration `toml:"warn_before"` // time before its expiry from which a token is complained about; 0s = never
+}
+
+// Log is what is written to standard error.
+type Log struct {
+	Level  string `toml:"level"`  // "debug", "info", "warn" or "error"
+	Format string `toml:"format"` // "auto" is text on a terminal and JSON elsewhere; "text", "json"
+}
+
+// Default returns the configuration of a start without any.
+func Default() Config {
+	return Config{
+		Listen: "127.0.0.1:8080",
+		Data:   "./scimbox-data",
+		SCIM: SCIM{
+			Password:       "hash",
+			GroupNames:     "unique",
+			UnknownMembers: "keep",
+			DefaultResults: 100,
+			MaxResults:     1000,
+			MaxScan:        100_000,
+			CursorTimeout:  Duration{time.Hour},
+		},
+		Limits: Limits{
+			Body:           Size{1 << 20},
+			BulkBody:       Size{1 << 20},
+			BulkOperations: 1000,
+			Header:         Size{16 << 10},
+			HeaderTimeout:  Duration{5 * time.Second},
+			RequestTimeout: Duration{time.Minute},
+			IdleTimeout:    Duration{2 * time.Minute},
+		},
+		Tokens: Tokens{
+			Lifetime:   Duration{180 * day},
+			WarnBefore: Duration{14 * day},
+		},
+		Log: Log{Level: "info", Format: "auto"},
+	}
+}

@@ -1,0 +1,215 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"scimbox/auth"
+	"scimbox/scim"
+)
+
+// wrong notes a problem where the value of the key came from.
+func (l *loader) wrong(key, format string, args ...any) {
+	l.problems = append(l.problems, l.origins[key].problem(key, key+": "+format, args...))
+}
+
+// validate says of each value, and of values that meet, whether they can be.
+func (l *loader) validate() {
+	l.listen()
+	if l.Data == "" {
+		l.wrong("data", "name a directory, such as ./scimbox-data")
+	}
+	l.publicURL()
+
+	l.oneOf("scim.password", l.SCIM.Password, "hash", "refuse")
+	l.oneOf("scim.group_names", l.SCIM.GroupNames, "unique", "free")
+	l.oneOf("scim.unknown_members", l.SCIM.UnknownMembers, "keep", "refuse")
+	l.between("scim.default_results", l.SCIM.DefaultResults, 1, 100_000)
+	l.between("scim.max_results", l.SCIM.MaxResults, 1, 100_000)
+	if l.SCIM.DefaultResults > l.SCIM.MaxResults && l.SCIM.MaxResults > 0 {
+		if _, asked := l.origins["scim.default_results"]; asked {
+			l.wrong("scim.default_results", "%d is more than scim.max_results allows (%d)", l.SCIM.DefaultResults, l.SCIM.MaxResults)
+		}
+		l.SCIM.DefaultResults = l.SCIM.MaxResults
+	}
+	l.between("scim.max_scan", l.SCIM.MaxScan, 1, 1_000_000_000)
+	l.lasting("scim.cursor_timeout", l.SCIM.CursorTimeout, time.Minute, 30*day)
+	l.schemas()
+
+	l.sized("limits.body", l.Limits.Body, 4<<10, 64<<20)
+	l.sized("limits.bulk_body", l.Limits.BulkBody, 4<<10, 64<<20)
+	l.between("limits.bulk_operations", l.Limits.BulkOperations, 1, 100_000)
+	l.sized("limits.header", l.Limits.Header, 4<<10, 1<<20)
+	l.lasting("limits.header_timeout", l.Limits.HeaderTimeout, 100*time.Millisecond, time.Hour)
+	l.lasting("limits.request_timeout", l.Limits.RequestTimeout, time.Second, day)
+	l.lasting("limits.idle_timeout", l.Limits.IdleTimeout, time.Second, day)
+
+	l.lasting("tokens.lifetime", l.Tokens.Lifetime, auth.MinTTL, auth.MaxTTL)
+	l.lasting("tokens.warn_before", l.Tokens.WarnBefore, 0, auth.MaxTTL)
+
+	l.oneOf("log.level", l.Log.Level, "debug", "info", "warn", "error")
+	l.oneOf("log.format", l.Log.Format, "auto", "text", "json")
+}
+
+func (l *loader) oneOf(key, value string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	hint := ""
+	if best := nearest(value, allowed); best != "" {
+		hint = fmt.Sprintf("; did you mean %q?", best)
+	}
+	l.wrong(key, "%q is none of %s%s", value, strings.Join(allowed, ", "), hint)
+}
+
+func (l *loader) between(key string, n, least, most int) {
+	if n < least || n > most {
+		l.wrong(key, "%d is not between %d and %d", n, least, most)
+	}
+}
+
+func (l *loader) lasting(key string, d Duration, least, most time.Duration) {
+	if d.Duration < least || d.Duration > most {
+		l.wrong(key, "%s is not between %s and %s", d, Duration{least}, Duration{most})
+	}
+}
+
+func (l *loader) sized(key string, s Size, least, most int64) {
+	if s.Bytes < least || s.Bytes > most {
+		l.wrong(key, "%s is not between %s and %s", s, Size{least}, Size{most})
+	}
+}
+
+// listen refuses an address that is none, and plain HTTP where others could listen in.
+func (l *loader) listen() {
+	host, port, err := net.SplitHostPort(l.Listen)
+	if err != nil {
+		l.wrong("listen", "%q is no address; write host:port, such as 127.0.0.1:8080", l.Listen)
+		return
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		l.wrong("listen", "%q is no port; it is a number from 0 (any that is free) to 65535", port)
+		return
+	}
+	if !Loopback(host) && !l.AllowPlainHTTP {
+		l.wrong("listen", "%s", RefusePlainHTTP(l.Listen))
+	}
+}
+
+// Loopback reports whether a host, as it stands in a listen address, can be reached from this machine alone.
+func Loopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	return strings.EqualFold(host, "localhost")
+}
+
+// RefusePlainHTTP says why a server does not start at an address, and what to do about it.
+func RefusePlainHTTP(address string) string {
+	return fmt.Sprintf("refusing plain HTTP on %s, because tokens and personal data would cross the network unencrypted: listen on 127.0.0.1 and put a proxy that speaks TLS in front, or, where the network is trusted, set allow_plain_http = true (SCIMBOX_ALLOW_PLAIN_HTTP=true)", address)
+}
+
+func (l *loader) publicURL() {
+	if l.PublicURL == "" {
+		return
+	}
+	u, err := url.Parse(l.PublicURL)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		l.wrong("public_url", "%q is no URL of a server; write scheme and host, such as https://scim.example.com", l.PublicURL)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		l.wrong("public_url", "%q has more than scheme and host; write %s://%s (clients find SCIM below it at %s)", u.Redacted(), u.Scheme, u.Host, scim.BasePath)
+	default:
+		l.PublicURL = strings.TrimRight(l.PublicURL, "/")
+	}
+}
+
+// schemas takes over the problems of the file of custom schemas, so that they too are all said at once.
+func (l *loader) schemas() {
+	if l.SCIM.Schemas == "" {
+		return
+	}
+	_, err := scim.NewTypes(l.SCIM.Schemas)
+	var wrong *scim.SchemaFileError
+	switch {
+	case errors.As(err, &wrong):
+		for _, p := range wrong.Problems {
+			l.problems = append(l.problems, Problem{Key: "scim.schemas", File: wrong.File, Line: p.Line, Column: p.Column, Text: p.Text})
+		}
+	case err != nil:
+		l.wrong("scim.schemas", "%v", err)
+	}
+}
+
+// ours are the names by which a data directory is recognised.
+var ours = []string{"store", "seal.json", "control.sock"}
+
+// directory says whether the data directory is there, or can be made, and is ours to use. The server makes it private to its
+// user, which must not happen to a directory of something else.
+func (l *loader) directory() {
+	if l.Data == "" {
+		return
+	}
+	info, err := os.Stat(l.Data)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.parent()
+		return
+	case err != nil:
+		l.wrong("data", "%s cannot be looked at: %v", l.Data, cause(err))
+		return
+	case !info.IsDir():
+		l.wrong("data", "%s is a file; name a directory", l.Data)
+		return
+	case !writable(l.Data):
+		l.wrong("data", "%s cannot be written by this user (%s); change its owner, or name another directory", l.Data, info.Mode().Perm())
+		return
+	}
+	entries, err := os.ReadDir(l.Data)
+	if err != nil {
+		l.wrong("data", "%s cannot be read: %v", l.Data, cause(err))
+		return
+	}
+	var foreign string
+	for _, e := range entries {
+		if slices.Contains(ours, e.Name()) {
+			return
+		}
+		if e.Name() != "lost+found" { // of an empty volume
+			foreign = e.Name()
+		}
+	}
+	if foreign != "" {
+		l.wrong("data", "%s holds other files (%s) and no scimbox data; name an empty directory, or one that does not exist yet", l.Data, foreign)
+	}
+}
+
+// parent says whether the data directory could be made.
+func (l *loader) parent() {
+	dir := filepath.Dir(filepath.Clean(l.Data))
+	for {
+		info, err := os.Stat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
+			dir = filepath.Dir(dir)
+			continue
+		case err != nil:
+			l.wrong("data", "%s cannot be made, because %s cannot be looked at: %v", l.Data, dir, cause(err))
+		case !info.IsDir():
+			l.wrong("data", "%s cannot be made, because %s is a file", l.Data, dir)
+		case !writable(dir):
+			l.wrong("data", "%s cannot be made, because %s cannot be written by this user", l.Data, dir)
+		}
+		return
+	}
+}
