@@ -1,0 +1,246 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// The committer is the one goroutine that writes. It takes the operations that wait, runs them one after another in one
+// transaction of the engine, commits once, and answers them all: one disk sync for everybody who waits. Each operation
+// writes into an overlay of its own, which is thrown away if it fails, so that it leaves nothing in the batch.
+
+const (
+	queueLen = 1024
+	maxBatch = 128 // operations in one transaction
+)
+
+// operation is one Update on its way.
+type operation struct {
+	ctx    context.Context
+	tenant string
+	origin Origin
+	fn     func(*Tx) error
+	state  atomic.Int32
+	done   chan error // of capacity 1
+}
+
+// The states of an operation. The committer takes it or its caller withdraws it, whoever is first.
+const (
+	waiting int32 = iota
+	taken
+	withdrawn
+)
+
+// Update runs fn in a read-write transaction of the tenant, after those that came before and together with others that wait.
+// nil means that all of its writes are durable; any error but ErrUnknownOutcome, that none was made. fn's own error is
+// returned as it is. fn may run more than once, and must then start anew; it runs on the committer's goroutine and must
+// neither wait for anything nor call the Store.
+//
+// If ctx ends while the operation still waits, nothing is written and ctx's error is returned; later it is too late.
+func (s *Store) Update(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) error {
+	return s.update(ctx, tenant, by, fn)
+}
+
+func (s *Store) update(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := checkPart("tenant", tenant); err != nil {
+		return err
+	}
+	op := &operation{ctx: ctx, tenant: tenant, origin: by, fn: fn, done: make(chan error, 1)}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	select {
+	case s.queue <- op:
+		s.leave()
+	case <-ctx.Done():
+		s.leave()
+		return ctx.Err()
+	}
+	err := op.wait()
+	var p *panicError
+	if errors.As(err, &p) {
+		panic(p) // where it belongs: on the caller's goroutine
+	}
+	return err
+}
+
+func (op *operation) wait() error {
+	select {
+	case err := <-op.done:
+		return err
+	case <-op.ctx.Done():
+		if op.state.CompareAndSwap(waiting, withdrawn) {
+			return op.ctx.Err()
+		}
+		return <-op.done
+	}
+}
+
+// panicError is a panic of an operation, on its way from the committer to the operation's caller.
+type panicError struct {
+	cause any
+	stack []byte
+}
+
+// Error names what has panicked, if it is an error: other values may hold what a client has sent.
+func (p *panicError) Error() string {
+	what := fmt.Sprintf("%T", p.cause)
+	if err, ok := p.cause.(error); ok {
+		what = err.Error()
+	}
+	return fmt.Sprintf("panic in a transaction: %s\n%s", what, p.stack)
+}
+
+// commitAll is the committer.
+func (s *Store) commitAll() {
+	defer close(s.committer)
+	batch := make([]*operation, 0, maxBatch)
+	for op := range s.queue {
+		batch = appendTaken(batch[:0], op)
+	more:
+		for len(batch) < maxBatch {
+			select {
+			case op, ok := <-s.queue:
+				if !ok {
+					break more
+				}
+				batch = appendTaken(batch, op)
+			default:
+				break more
+			}
+		}
+		s.commit(batch)
+	}
+}
+
+func appendTaken(batch []*operation, op *operation) []*operation {
+	if op.state.CompareAndSwap(waiting, taken) {
+		return append(batch, op)
+	}
+	return batch
+}
+
+// commit does the operations and answers each.
+func (s *Store) commit(ops []*operation) {
+	for len(ops) > 0 {
+		n := s.commitSome(ops)
+		ops = ops[n:]
+	}
+}
+
+// Why an engine's transaction is given up although nothing is wrong.
+var (
+	errNothing = errors.New("storage: nothing to write")
+	errSplit   = errors.New("storage: the next operation needs a transaction of its own")
+)
+
+// commitSome does the first of ops in one transaction and returns how many it has answered, at least one.
+func (s *Store) commitSome(ops []*operation) int {
+	if failed := s.failed.Load(); failed != nil {
+		for _, op := range ops {
+			op.done <- *failed
+		}
+		return len(ops)
+	}
+	b := &batch{s: s}
+	err := s.engine.Update(context.Background(), func(w Writer) error { return b.run(w, ops) })
+	if errors.Is(err, errSplit) {
+		// The transaction is spoilt by half of an operation that was too large for what was left of it. Those before it
+		// are done again without it, and it gets the next transaction to itself.
+		b.giveUp()
+		return s.commitSome(ops[:len(b.results)])
+	}
+	if len(b.results) == 0 { // not even the first could be begun
+		b.results = []error{err}
+	}
+	switch {
+	case err == nil:
+		s.commits.Store(b.commit)
+		s.seq.Store(b.seq)
+		if b.sweeps > 0 {
+			s.wakeSweeper()
+		}
+	case errors.Is(err, errNothing):
+		err = nil
+	default:
+		b.giveUp()
+		if errors.Is(err, ErrUnknownOutcome) {
+			s.fail(err)
+		}
+	}
+	for i, own := range b.results {
+		if own == nil {
+			own = err
+		}
+		ops[i].done <- own
+	}
+	if err == nil && s.committed != nil {
+		s.committed()
+	}
+	return len(b.results)
+}
+
+// batch is the state of one transaction of the engine.
+type batch struct {
+	s       *Store
+	results []error // of the operations that have run
+	seq     uint64  // of the last journal row
+	commit  uint64
+	sweeps  int64 // begun in this transaction
+}
+
+// giveUp takes back what was announced of a transaction that is not made.
+func (b *batch) giveUp() {
+	b.s.sweeps.pending.Add(-b.sweeps)
+	b.sweeps = 0
+}
+
+func (b *batch) run(w Writer, ops []*operation) error {
+	b.giveUp() // an engine may call again
+	b.results, b.seq, b.commit = nil, b.s.seq.Load(), b.s.commits.Load()+1
+	wrote := false
+	if err := setNumber(w, commitKey, int64(b.commit)); err != nil { // first, so that there is room for it
+		return err
+	}
+	for _, op := range ops {
+		o := newOverlay(w)
+		tx := &Tx{store: b.s, tenant: op.tenant, r: o, w: o, origin: op.origin, now: b.s.now(), seq: b.seq + 1}
+		err := call(op.fn, tx)
+		if err == nil && o.rows.Len() > 0 {
+			if err = o.each(w.Set, w.Delete); err != nil {
+				if len(b.results) > 0 && errors.Is(err, ErrTooLarge) {
+					return errSplit
+				}
+				b.results = append(b.results, err)
+				return err
+			}
+			wrote = true
+			b.seq += tx.logged
+			if tx.swept {
+				b.s.sweeps.begun.Add(1)
+				b.s.sweeps.pending.Add(1)
+				b.sweeps++
+			}
+		}
+		b.results = append(b.results, err)
+	}
+	if !wrote {
+		return errNothing
+	}
+	return nil
+}
+
+func call(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = &panicError{cause, debug.Stack()}
+		}
+	}()
+	return fn(tx)
+}

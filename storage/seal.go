@@ -1,0 +1,102 @@
+package storage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// The seal is a small file beside the engine that says what the engine is known to have kept. Badger drops the rest of a log
+// whose first bad record it has met, and opens a directory whose MANIFEST was lost as an empty one, both without a word
+// (docs/decisions/0010-the-seal.md). The seal is written after a commit and never before, so that a healthy engine always
+// has at least what the seal says.
+
+// SealName is the file of the seal in a data directory.
+const SealName = "seal.json"
+
+type seal struct {
+	Format  int                         `json:"format"`
+	Version string                      `json:"version"` // of the program that wrote it
+	Commits uint64                      `json:"commits"`
+	Seq     uint64                      `json:"seq"`
+	Counts  map[string]map[string]int64 `json:"counts"` // records by tenant and kind, after commit number Commits
+	Tables  []uint64                    `json:"tables"` // of the engine; others may have come since, and taken their place
+	Sum     uint32                      `json:"sum"`    // CRC-32C of the seal with a Sum of 0
+}
+
+func (s seal) sum() uint32 {
+	s.Sum = 0
+	b, err := json.Marshal(s)
+	if err != nil {
+		return 0 // numbers and text cannot fail
+	}
+	return crc32.Checksum(b, castagnoli)
+}
+
+// readSeal returns the seal of a data directory; ok is false if it has none.
+func readSeal(dir string) (s seal, ok bool, err error) {
+	path := filepath.Join(dir, SealName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, false, nil
+	}
+	if err != nil {
+		return s, false, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, false, &DamageError{path, err}
+	}
+	if s.Format > Format {
+		return s, false, &FormatError{s.Format, Format, s.Version}
+	}
+	if s.Sum != s.sum() {
+		return s, false, &DamageError{path, errors.New("its checksum is wrong")}
+	}
+	return s, true, nil
+}
+
+// writeSeal replaces the seal of a data directory. What was there before is there until the new one is durable.
+func writeSeal(dir string, s seal) (err error) {
+	s.Sum = s.sum()
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, SealName)
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the seal: %w", err)
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing the seal: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("writing the seal: %w", err)
+	}
+	return syncDirectory(dir)
+}
+
+// compare returns what a store lacks of what its seal says, in words; "" if nothing.
+func (s seal) compare(commits, seq uint64, have map[string]map[string]int64) string {
+	switch {
+	case commits < s.Commits:
+		return fmt.Sprintf("the store ends at commit %d, change %d, and its seal knows of commit %d, change %d", commits, seq, s.Commits, s.Seq)
+	case seq < s.Seq:
+		return fmt.Sprintf("the journal ends at change %d, and the seal knows of change %d", seq, s.Seq)
+	case commits > s.Commits:
+		return "" // counts have changed since
+	}
+	for tenant, kinds := range s.Counts {
+		for kind, n := range kinds {
+			if got := have[tenant][kind]; got != n {
+				return fmt.Sprintf("tenant %s has %d records of kind %s, and the seal knows of %d", tenant, got, kind, n)
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,363 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Format is the number of the on-disk format that this program writes. A store of a later one is refused.
+const Format = 1
+
+// Options tune a Store. The zero value of a field means its default.
+type Options struct {
+	Clock   func() time.Time // nil = time.Now
+	Logger  *slog.Logger     // nil = discard
+	Version string           // of this program, written beside the format; "" = "dev"
+
+	// AcceptDataLoss opens a data directory although its seal says that data are missing. What is missing is then given up.
+	AcceptDataLoss bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Version = cmp.Or(o.Version, "dev")
+	return o
+}
+
+// Store keeps the records of any number of tenants in one engine. It is safe for concurrent use.
+type Store struct {
+	engine  Engine
+	clock   func() time.Time
+	log     *slog.Logger
+	version string
+
+	seq     atomic.Uint64 // of the last journal row that is durable
+	commits atomic.Uint64 // number of the last commit
+
+	queue   chan *operation // those that wait for the committer
+	closing sync.RWMutex
+	closed  bool
+	views   sync.WaitGroup        // whoever is inside the store, except for the committer
+	failed  atomic.Pointer[error] // why the store has closed itself
+
+	committer chan struct{} // closed when it has ended
+	sweeps    sweepState
+	wake      chan struct{}
+	sweeper   chan struct{} // closed when it has ended
+	stop      context.CancelFunc
+
+	committed func() // called after each commit; may be nil
+}
+
+// Open returns a store on an engine, which it closes when it is closed, and also if Open fails. An empty engine becomes an
+// empty store. A format of a later program is a *FormatError. ctx is for the opening alone.
+func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
+	s, err := open(ctx, engine, o.withDefaults())
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	s.start()
+	return s, nil
+}
+
+func open(ctx context.Context, engine Engine, o Options) (*Store, error) {
+	s := &Store{
+		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version,
+		queue: make(chan *operation, queueLen), committer: make(chan struct{}),
+		wake: make(chan struct{}, 1), sweeper: make(chan struct{}),
+	}
+	err := engine.View(ctx, s.readState)
+	if errors.Is(err, errNoFormat) {
+		err = engine.Update(ctx, func(w Writer) error { return s.writeFormat(w) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// start starts the goroutines of an opened store.
+func (s *Store) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.commitAll()
+	go s.runSweeps(ctx)
+	if s.sweeps.pending.Load() > 0 {
+		s.wakeSweeper()
+	}
+}
+
+// errNoFormat says that an engine is empty.
+var errNoFormat = errors.New("storage: no format")
+
+// formatRow says which format a store has, and which program made it.
+type formatRow struct {
+	Format  int    `json:"format"`
+	Version string `json:"version"`
+}
+
+func (s *Store) writeFormat(w Writer) error {
+	b, err := json.Marshal(formatRow{Format, s.version})
+	if err != nil {
+		return err
+	}
+	return set(w, formatKey, b)
+}
+
+func (s *Store) readState(r Reader) error {
+	b, err := get(r, formatKey)
+	if errors.Is(err, ErrNotFound) {
+		for range r.Scan(Range{KeysOnly: true}) {
+			return &DamageError{"the store", errors.New("it holds data and does not say of which format")}
+		}
+		return errNoFormat
+	}
+	if err != nil {
+		return err
+	}
+	var f formatRow
+	if err := json.Unmarshal(b, &f); err != nil {
+		return &DamageError{describe(formatKey), err}
+	}
+	if f.Format > Format {
+		return &FormatError{f.Format, Format, f.Version}
+	}
+	n, err := getNumber(r, commitKey)
+	if err != nil {
+		return err
+	}
+	s.commits.Store(uint64(n))
+	last, err := lastSeq(r)
+	if err != nil {
+		return err
+	}
+	s.seq.Store(last)
+	for _, err := range r.Scan(Range{Start: []byte{familySweep}, End: []byte{familySweep + 1}, KeysOnly: true}) {
+		if err != nil {
+			return err
+		}
+		s.sweeps.pending.Add(1)
+	}
+	return nil
+}
+
+// lastSeq returns the sequence of the last journal row, 0 if there is none.
+func lastSeq(r Reader) (uint64, error) {
+	for it, err := range r.Scan(Range{Start: []byte{familyJournal}, End: []byte{familyJournal + 1}, Reverse: true, KeysOnly: true}) {
+		if err != nil {
+			return 0, err
+		}
+		if len(it.Key) != 9 {
+			return 0, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
+		}
+		return binary.BigEndian.Uint64(it.Key[1:]), nil
+	}
+	return 0, nil
+}
+
+// Close ends the store and its engine: operations that wait are done first, and reads under way finish. Closing a closed
+// store does nothing.
+func (s *Store) Close() error {
+	s.closing.Lock()
+	if s.closed {
+		s.closing.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.stop()
+	s.closing.Unlock()
+	<-s.sweeper
+	s.views.Wait() // also for those who are about to put an operation into the queue
+	close(s.queue)
+	<-s.committer
+	return s.engine.Close()
+}
+
+// enter keeps the store from being closed until leave is called.
+func (s *Store) enter() error {
+	s.closing.RLock()
+	defer s.closing.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if failed := s.failed.Load(); failed != nil {
+		return *failed
+	}
+	s.views.Add(1)
+	return nil
+}
+
+func (s *Store) leave() { s.views.Done() }
+
+// fail closes the store to everybody but Close.
+func (s *Store) fail(cause error) {
+	err := fmt.Errorf("%w by itself, because it is not known what the engine has kept: %w; restart the server", ErrClosed, cause)
+	if s.failed.CompareAndSwap(nil, &err) {
+		s.log.Error("a commit failed; the store answers nothing more until the server is restarted", "error", cause)
+	}
+}
+
+// View runs fn on a snapshot of the tenant's data, beside any number of other readers and the one writer. fn's error is
+// returned as it is.
+func (s *Store) View(ctx context.Context, tenant string, fn func(*Tx) error) error {
+	seen := s.sweeps.look()
+	return s.view(ctx, func(r Reader) error {
+		return fn(&Tx{store: s, tenant: tenant, r: r, now: s.now(), sweeps: seen})
+	})
+}
+
+func (s *Store) view(ctx context.Context, fn func(Reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.engine.View(ctx, fn)
+}
+
+func (s *Store) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
+
+// LastSeq returns the sequence of the last change that is durable. It is not announced before the change can be read.
+func (s *Store) LastSeq() uint64 { return s.seq.Load() }
+
+// Journal returns at most limit entries of all tenants, those behind the sequence after, in order.
+func (s *Store) Journal(ctx context.Context, after uint64, limit int) ([]Entry, error) {
+	var l []Entry
+	err := s.view(ctx, func(r Reader) error {
+		l = nil
+		for it, err := range r.Scan(Range{Start: journalKey(after + 1), End: []byte{familyJournal + 1}}) {
+			if err != nil || len(l) >= limit {
+				return err
+			}
+			e, err := readEntry(it)
+			if err != nil {
+				return err
+			}
+			l = append(l, e)
+		}
+		return nil
+	})
+	return l, err
+}
+
+func readEntry(it Item) (Entry, error) {
+	if len(it.Key) != 9 {
+		return Entry{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
+	}
+	p, err := openRow(it.Key, it.Value)
+	if err != nil {
+		return Entry{}, err
+	}
+	return decodeEntry(binary.BigEndian.Uint64(it.Key[1:]), p)
+}
+
+// Stats are the figures of a store.
+type Stats struct {
+	Seq      uint64                      // of the last change
+	Counts   map[string]map[string]int64 // records by tenant and kind; kinds of which there are none are left out
+	DiskSize int64                       // bytes that the engine takes on disk; 0 if it does not know
+}
+
+// Stats returns the figures of the store.
+func (s *Store) Stats(ctx context.Context) (Stats, error) {
+	st := Stats{}
+	err := s.view(ctx, func(r Reader) (err error) {
+		if st.Seq, err = lastSeq(r); err != nil {
+			return err
+		}
+		st.Counts, err = counts(r)
+		return err
+	})
+	if err != nil {
+		return st, err
+	}
+	if sized, ok := s.engine.(interface{ DiskSize() (int64, error) }); ok {
+		st.DiskSize, err = sized.DiskSize()
+	}
+	return st, err
+}
+
+// counts reads all counters. Tenants that once had a record are in it even if they have none left.
+func counts(r Reader) (map[string]map[string]int64, error) {
+	all := map[string]map[string]int64{}
+	for it, err := range r.Scan(Range{Start: []byte{familyCounter}, End: []byte{familyCounter + 1}}) {
+		if err != nil {
+			return nil, err
+		}
+		p, ok := split(it.Key, 2)
+		if !ok {
+			return nil, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
+		}
+		b, err := openRow(it.Key, it.Value)
+		if err != nil {
+			return nil, err
+		}
+		n, err := decodeNumber(it.Key, b)
+		if err != nil {
+			return nil, err
+		}
+		if all[p[0]] == nil {
+			all[p[0]] = map[string]int64{}
+		}
+		if n != 0 {
+			all[p[0]][p[1]] = n
+		}
+	}
+	return all, nil
+}
+
+// Tenants returns the tenants that have, or have had, a record, in order.
+func (s *Store) Tenants(ctx context.Context) ([]string, error) {
+	var l []string
+	err := s.view(ctx, func(r Reader) error {
+		l = nil
+		for it, err := range r.Scan(Range{Start: []byte{familyCounter}, End: []byte{familyCounter + 1}, KeysOnly: true}) {
+			if err != nil {
+				return err
+			}
+			if p, ok := split(it.Key, 2); ok && (len(l) == 0 || l[len(l)-1] != p[0]) {
+				l = append(l, p[0])
+			}
+		}
+		return nil
+	})
+	return l, err
+}
+
+// Fingerprint returns what SetFingerprint has stored for a kind of a tenant, "" if nothing.
+func (s *Store) Fingerprint(ctx context.Context, tenant, kind string) (string, error) {
+	var p []byte
+	err := s.view(ctx, func(r Reader) (err error) {
+		p, err = get(r, indexKey(tenant, kind))
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return string(p), err
+}
+
+// SetFingerprint stores by which rules the terms of a kind are made. The caller compares it at the next start.
+func (s *Store) SetFingerprint(ctx context.Context, tenant, kind, fingerprint string) error {
+	if err := (Ref{tenant, kind, "-"}).check(); err != nil {
+		return err
+	}
+	return s.update(ctx, tenant, Origin{}, func(tx *Tx) error {
+		return set(tx.w, indexKey(tenant, kind), []byte(fingerprint))
+	})
+}
