@@ -80,6 +80,12 @@ type SpecError struct {
 
 func (e *SpecError) Error() string { return "token " + e.Field + ": " + e.Problem }
 
+// Check returns a *SpecError if Create would refuse the Spec. validPreset is that of Options, and may be nil.
+func (s Spec) Check(validPreset func(name string) error) error {
+	_, err := s.check(validPreset)
+	return err
+}
+
 // check fills in the defaults and returns a *SpecError for what cannot be.
 func (s Spec) check(validPreset func(string) error) (Spec, error) {
 	s.Name = strings.TrimSpace(s.Name)
@@ -104,7 +110,7 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 	case s.Scope != ScopeRead && s.Scope != ScopeWrite:
 		return wrong("scope", "%q is unknown; use %s or %s", clip(string(s.Scope)), ScopeRead, ScopeWrite)
 	case s.TTL < MinTTL || s.TTL > MaxTTL:
-		return wrong("ttl", "%v is outside of 1 minute to 2 years (%v)", s.TTL, MaxTTL)
+		return wrong("ttl", "%v is outside of 1 minute to 2 years (730 days)", s.TTL)
 	}
 	if s.Preset != "" && validPreset != nil {
 		if err := validPreset(s.Preset); err != nil {

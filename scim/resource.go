@@ -1,14 +1,20 @@
 package scim
 
+import "scimbox/storage"
+
 // Resource is one resource of a type. Its attributes are in Object, apart from the linked and derived ones (Group.members,
 // User.groups) of a stored resource, which stay in the store until somebody asks for them.
 type Resource struct {
 	Type   *ResourceType
+	ID     string
+	Stamp  storage.Stamp
 	Object *Object
 
 	// load fetches the values of a linked or derived attribute, or only the one whose "value" is id if id is not "". It
 	// is nil where Object holds these attributes too: in what a client sent.
 	load func(a *Attribute, id string) (Value, error)
+	// resolve fills in what follows from the resource that a reference names (manager.displayName). May be nil.
+	resolve func(a *Attribute, v Value) (Value, error)
 }
 
 // Value returns the value of a top-level attribute or extension, fetching it if it is kept as links.

@@ -1,0 +1,434 @@
+package scim
+
+import (
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// decoder reads what a client sent, by the schema. It belongs to one request.
+type decoder struct {
+	t      *ResourceType
+	q      quirks
+	strict bool // unknown attributes are refused
+	// unknown is told the name of each attribute that no schema has. May be nil.
+	unknown func(name string)
+	// specified gathers the attributes that the client named, because those of returned=request are answered to a write
+	// that set them (RFC 7643 section 7). May be nil.
+	specified map[*Attribute]bool
+	// cleared is told which parts of a complex value the client unassigned: in a PATCH that is not the same as leaving
+	// them out. May be nil.
+	cleared func(a *Attribute)
+}
+
+// resource reads the body of a POST or PUT. What is readOnly is left out unread, as RFC 7644 sections 3.3 and 3.5.1 say.
+func (d *decoder) resource(n *node) (*Object, error) {
+	if n.kind != '{' {
+		return nil, bad(InvalidSyntax, "the body is %s; expected is a JSON object, the %s", n.found(), d.t.Name)
+	}
+	if err := d.schemas(n); err != nil {
+		return nil, err
+	}
+	o := &Object{}
+	for _, m := range n.members {
+		if sameName(m.name, "schemas") {
+			continue
+		}
+		p, err := d.key(m.name)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
+			continue
+		}
+		if err := d.put(o, *p, m.value, m.name); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// key finds what a member of a resource's body, or of the value of a PATCH operation without a path, is about: an
+// attribute, an extension, and also, because clients write them, "name.givenName" and "urn:...:User:department". It
+// returns nil if the member is to be left out.
+func (d *decoder) key(name string) (*Path, error) {
+	if a := d.t.root.sub(name); a != nil {
+		if a.extension {
+			return &Path{Ext: a}, nil
+		}
+		return &Path{Attr: a}, nil
+	}
+	if sameName(name, d.t.Schema.ID) {
+		return &Path{Attr: d.t.root}, nil
+	}
+	if strings.ContainsAny(name, ":.[") {
+		if s, err := ParsePath(name); err == nil {
+			if p, err := BindPath(d.t, s, d.q.bindOptions()); err == nil {
+				return &p, nil
+			}
+		}
+	}
+	return nil, d.foreign("", name)
+}
+
+// foreign is what happens to an attribute that no schema has: it is counted and left out, or refused.
+func (d *decoder) foreign(at, name string) error {
+	if d.strict {
+		return bad(InvalidSyntax, "%s is no attribute of a %s; the schemas are found at /Schemas", quote(join(at, name)), d.t.Name)
+	}
+	if d.unknown != nil {
+		d.unknown(d.t.Name + ":" + clip(join(at, name)))
+	}
+	return nil
+}
+
+func join(at, name string) string {
+	if at == "" {
+		return name
+	}
+	return at + "." + name
+}
+
+func quote(s string) string { return fmt.Sprintf("%q", clip(s)) }
+
+// put assigns a member's value where its key says.
+func (d *decoder) put(o *Object, p Path, n *node, at string) error {
+	switch {
+	case p.Attr == d.t.root: // the core URN as a container: its members are those of the resource
+		if n.kind != '{' {
+			return wrong(at, n, "an object")
+		}
+		for _, m := range n.members {
+			a := d.t.root.sub(m.name)
+			if a == nil || a.extension {
+				if err := d.foreign(at, m.name); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := d.put(o, Path{Attr: a}, m.value, join(at, m.name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case p.Where != nil:
+		return bad(InvalidSyntax, "%s: a value path has no meaning in a resource, only in a PATCH operation", quote(at))
+	case p.Attr == nil: // a whole extension
+		v, err := d.value(p.Ext, n, at)
+		if err != nil {
+			return err
+		}
+		return d.merge(o, p.Ext, v)
+	}
+	if p.Ext != nil {
+		x := o.Get(p.Ext)
+		if !x.assigned() {
+			x = Value{kind: object, obj: &Object{}}
+		}
+		if err := d.put(x.obj, Path{Attr: p.Attr, Sub: p.Sub}, n, at); err != nil {
+			return err
+		}
+		o.Set(p.Ext, objectValue(x.obj))
+		return nil
+	}
+	a := p.Attr
+	if p.Sub != nil {
+		if a.MultiValued {
+			return bad(InvalidSyntax, "%s names a part of every value of a list; write the list out", quote(at))
+		}
+		if a.readOnly() || p.Sub.readOnly() {
+			return nil
+		}
+		v, err := d.value(p.Sub, n, at)
+		if err != nil {
+			return err
+		}
+		d.noteCleared(p.Sub, v, n)
+		c := o.Get(a)
+		if !c.assigned() {
+			c = Value{kind: object, obj: &Object{}}
+		}
+		c.obj.Set(p.Sub, v)
+		o.Set(a, objectValue(c.obj))
+		return nil
+	}
+	if a.readOnly() {
+		return nil
+	}
+	v, err := d.value(a, n, at)
+	if err != nil {
+		return err
+	}
+	return d.merge(o, a, v)
+}
+
+// merge assigns v, keeping what a dotted key beside it has assigned before.
+func (d *decoder) merge(o *Object, a *Attribute, v Value) error {
+	had := o.Get(a)
+	if had.kind == object && v.kind == object {
+		for _, f := range v.obj.fields {
+			had.obj.Set(f.attr, f.value)
+		}
+		v = had
+	}
+	o.Set(a, v)
+	return nil
+}
+
+// value reads n as a value of a. at is the place for errors.
+func (d *decoder) value(a *Attribute, n *node, at string) (Value, error) {
+	if d.specified != nil {
+		d.specified[a] = true
+	}
+	if n.kind == 'n' {
+		return Value{}, nil
+	}
+	if !a.MultiValued {
+		return d.single(a, n, at)
+	}
+	if d.q.emptied(n) {
+		return Value{}, nil
+	}
+	items := n.items
+	if n.kind != '[' {
+		if items = d.q.soleElement(a, n); items == nil {
+			return Value{}, wrong(at, n, "an array of "+plural(a))
+		}
+	}
+	l := make([]Value, 0, len(items))
+	primary, bared := -1, false
+	for i, e := range items {
+		place := fmt.Sprintf("%s[%d]", at, i)
+		v, err := d.single(a, e, place)
+		if err != nil {
+			return Value{}, err
+		}
+		if !v.assigned() {
+			continue
+		}
+		if p := a.byName["primary"]; p != nil && v.sub(p).flag {
+			if primary >= 0 && !d.q.lastPrimaryWins {
+				return Value{}, bad(InvalidValue, "%s has more than one primary value, %d and %d; RFC 7643 section 2.4 allows one", quote(at), primary, i)
+			}
+			if primary >= 0 {
+				l[primary].obj.Set(p, Value{})
+				bared = bared || l[primary].obj.empty()
+			}
+			primary = len(l)
+		}
+		// The same value twice carries no meaning, and RFC 7643 section 2.4 asks not to return it twice. Long lists are
+		// those of members, which the links make unique.
+		if !a.linked && len(l) < 64 && slices.ContainsFunc(l, v.equal) {
+			continue
+		}
+		l = append(l, v)
+	}
+	if bared { // an element that said nothing but that it is primary
+		l = slices.DeleteFunc(l, func(v Value) bool { return v.kind == object && v.obj.empty() })
+	}
+	return listValue(l), nil
+}
+
+// single reads one value of a: a itself, or an element if a is multi-valued.
+func (d *decoder) single(a *Attribute, n *node, at string) (Value, error) {
+	if n.kind == 'n' {
+		return Value{}, nil
+	}
+	if a.Type == Complex {
+		return d.complex(a, n, at)
+	}
+	if d.q.emptied(n) {
+		return Value{}, nil
+	}
+	switch a.Type {
+	case Boolean:
+		if n.kind == 't' || n.kind == 'f' {
+			return boolValue(n.kind == 't'), nil
+		}
+		if b, ok := d.q.textBoolean(n); ok {
+			return boolValue(b), nil
+		}
+	case Integer:
+		if n.kind == '0' && !strings.ContainsAny(n.text, ".eE") {
+			return numberValue(n.text), nil
+		}
+	case Decimal:
+		if n.kind == '0' {
+			return numberValue(n.text), nil
+		}
+	case DateTime:
+		if n.kind == '"' {
+			if _, err := parseDateTime(n.text); err == nil {
+				return textValue(n.text), nil
+			}
+			return Value{}, bad(InvalidValue, "%s is no dateTime; expected is the form 2026-01-31T13:45:00Z", quote(at))
+		}
+	case Binary:
+		if n.kind == '"' {
+			if validBase64(n.text) {
+				return textValue(n.text), nil
+			}
+			return Value{}, bad(InvalidValue, "%s is not base64", quote(at))
+		}
+	default:
+		if n.kind == '"' {
+			return textValue(n.text), nil
+		}
+	}
+	return Value{}, wrong(at, n, article(a))
+}
+
+func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
+	if d.q.emptied(n) {
+		return Value{}, nil
+	}
+	if !a.MultiValued {
+		n = d.q.listForSingle(a, n)
+	}
+	n = d.q.bareValue(a, n)
+	if n.kind == 'n' {
+		return Value{}, nil
+	}
+	if n.kind != '{' {
+		return Value{}, wrong(at, n, article(a))
+	}
+	o := &Object{}
+	for _, m := range n.members {
+		s := a.sub(m.name)
+		if s == nil {
+			s = d.q.renamed(a, m.name)
+		}
+		if s == nil && a.extension && strings.ContainsAny(m.name, ".") {
+			// {"urn:...:User": {"manager.value": "x"}}
+			name, sub, _ := strings.Cut(m.name, ".")
+			if c := a.sub(name); c != nil && !c.MultiValued && c.sub(sub) != nil {
+				if err := d.put(o, Path{Attr: c, Sub: c.sub(sub)}, m.value, join(at, m.name)); err != nil {
+					return Value{}, err
+				}
+				continue
+			}
+		}
+		if s == nil {
+			if err := d.foreign(at, m.name); err != nil {
+				return Value{}, err
+			}
+			continue
+		}
+		if s.readOnly() {
+			continue
+		}
+		v, err := d.value(s, m.value, join(at, m.name))
+		if err != nil {
+			return Value{}, err
+		}
+		d.noteCleared(s, v, m.value)
+		if err := d.merge(o, s, v); err != nil {
+			return Value{}, err
+		}
+	}
+	return objectValue(o), nil
+}
+
+// noteCleared notes that n unassigns a. An object without members says nothing of a's parts and unassigns none.
+func (d *decoder) noteCleared(a *Attribute, v Value, n *node) {
+	if d.cleared != nil && !v.assigned() && n.kind != '{' {
+		d.cleared(a)
+	}
+}
+
+// schemas checks the schemas member of a resource (RFC 7643 section 3): the base schema, once, and extensions of the
+// resource type. Which extensions a resource has is decided by the data, so that nothing of it is kept.
+func (d *decoder) schemas(n *node) error {
+	list := n.get("schemas")
+	none := list == nil || list.kind == 'n' || list.kind == '[' && len(list.items) == 0
+	if none && d.q.missingSchemas {
+		return nil
+	}
+	if list == nil || list.kind == 'n' {
+		return bad(InvalidSyntax, `"schemas" is missing; a %s names at least %q`, d.t.Name, d.t.Schema.ID)
+	}
+	if list.kind != '[' {
+		return bad(InvalidSyntax, `"schemas" is %s; expected is an array of URNs`, list.found())
+	}
+	base, others := false, ""
+	seen := map[string]bool{}
+	for _, e := range list.items {
+		if e.kind != '"' {
+			return bad(InvalidSyntax, `"schemas" holds %s; expected are URNs`, e.found())
+		}
+		urn := foldName(e.text)
+		if seen[urn] && !d.q.foreignSchemas {
+			return bad(InvalidSyntax, `"schemas" names %s twice`, quote(e.text))
+		}
+		seen[urn] = true
+		switch {
+		case urn == foldName(d.t.Schema.ID):
+			base = true
+		case slices.ContainsFunc(d.t.Extensions, func(x Extension) bool { return foldName(x.Schema.ID) == urn }):
+		case strings.HasPrefix(urn, "urn:ietf:params:scim:schemas:core:2.0:") || !d.q.foreignSchemas:
+			others = e.text
+		}
+	}
+	switch {
+	case others != "" && (!base || !d.q.foreignSchemas):
+		return bad(InvalidSyntax, `"schemas" names %s, which is no schema of a %s; expected are %q and its extensions`, quote(others), d.t.Name, d.t.Schema.ID)
+	case len(list.items) == 0:
+		return bad(InvalidSyntax, `"schemas" is empty; a %s names at least %q`, d.t.Name, d.t.Schema.ID)
+	case !base && !d.q.foreignSchemas:
+		return bad(InvalidSyntax, `"schemas" does not name %q, the schema of a %s`, d.t.Schema.ID, d.t.Name)
+	}
+	return nil
+}
+
+func wrong(at string, n *node, expected string) error {
+	return bad(InvalidValue, "%s is %s; expected is %s", quote(at), n.found(), expected)
+}
+
+// article names what a single value of a must be.
+func article(a *Attribute) string {
+	switch a.Type {
+	case Complex:
+		return "an object"
+	case Integer:
+		return "an integer, without fraction and exponent"
+	case Decimal:
+		return "a number"
+	case DateTime:
+		return "a dateTime, as text"
+	case Binary:
+		return "binary data in base64, as text"
+	case Boolean:
+		return "true or false"
+	case Reference:
+		return "a URI, as text"
+	default:
+		return "a string"
+	}
+}
+
+func plural(a *Attribute) string {
+	switch a.Type {
+	case Complex:
+		return "objects"
+	case Integer, Decimal:
+		return "numbers"
+	case Boolean:
+		return "booleans"
+	default:
+		return "strings"
+	}
+}
+
+// validBase64 accepts both alphabets of RFC 4648, with padding or without (RFC 7643 section 2.3.6).
+func validBase64(s string) bool {
+	t := strings.TrimRight(s, "=")
+	if len(s)-len(t) > 2 || len(s) != len(t) && len(s)%4 != 0 {
+		return false
+	}
+	if _, err := base64.RawStdEncoding.DecodeString(t); err == nil {
+		return true
+	}
+	_, err := base64.RawURLEncoding.DecodeString(t)
+	return err == nil
+}

@@ -1,0 +1,119 @@
+package scim
+
+import (
+	"testing"
+)
+
+// fuzzQuirks are the two ends: nothing tolerated, and everything.
+func fuzzQuirks(strict bool) quirks {
+	if strict {
+		return quirks{}
+	}
+	return tolerant
+}
+
+// FuzzResource: whatever body a client sends, it is refused with a 4xx, or what is stored of it reads back as the same.
+func FuzzResource(f *testing.F) {
+	for _, s := range []string{
+		`{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"a"}`,
+		`{"userName":"a","active":"True","emails":[{"value":"a@x","primary":true},{"value":"b@x","primary":true}]}`,
+		`{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"a","urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"manager":"m","department":"D"}}`,
+		`{"userName":"a","name.givenName":"G","urn:ietf:params:scim:schemas:core:2.0:User:title":"T"}`,
+		`{"userName":"a","x509Certificates":[{"value":"AAEC"}],"meta":{"created":5},"id":null,"groups":"x"}`,
+		`{"userName":"a","manager":[{"$ref":null,"value":"u2"}],"roles":["x"]}`,
+		`{"a":1e400,"b":[[[[[[]]]]]],"c":"\ud83d\ude00"}`,
+		`[]`, `"`, ``, `{"userName":"a","USERNAME":"b"}`,
+	} {
+		f.Add([]byte(s), true)
+		f.Add([]byte(s), false)
+	}
+	types := builtinTypes(f)
+	f.Fuzz(func(t *testing.T, body []byte, strict bool) {
+		for _, typ := range types.ResourceTypes {
+			n, err := parseJSON(body)
+			if err != nil {
+				clientError(t, err)
+				return
+			}
+			d := decoder{t: typ, q: fuzzQuirks(strict), strict: strict, specified: map[*Attribute]bool{}}
+			o, err := d.resource(n)
+			if err != nil {
+				clientError(t, err)
+				continue
+			}
+			sameWhenStored(t, typ, o)
+		}
+	})
+}
+
+// FuzzPatch: whatever PATCH a client sends, it is refused with a 4xx and has changed nothing, or what it makes of the
+// resource reads back as the same.
+func FuzzPatch(f *testing.F) {
+	for _, ops := range []string{
+		`{"op":"Replace","path":"active","value":"False"}`,
+		`{"op":"add","path":"emails[type eq \"work\"].value","value":"x@x"}`,
+		`{"op":"replace","path":"emails[type eq \"work\" and primary eq true]","value":{"value":"y"}}`,
+		`{"op":"remove","path":"emails[value co \"@\"]"}`,
+		`{"op":"add","value":{"name.givenName":"G","urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department":"D"}}`,
+		`{"op":"replace","path":"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager","value":""}`,
+		`{"op":"replace","path":"name","value":{"familyName":"F"}},{"op":"remove","path":"name.familyName"}`,
+		`{"op":"add","path":"roles[primary eq \"True\"].display","value":"R"},{"op":"Add","path":"roles[primary eq \"True\"].value","value":"r"}`,
+		`{"op":"add","path":"members","value":[{"value":"u"}]}`,
+		`{"op":"remove","path":"userName"}`,
+	} {
+		body := []byte(`{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[` + ops + `]}`)
+		f.Add(body, true)
+		f.Add(body, false)
+	}
+	types := builtinTypes(f)
+	user := types.ByName("User")
+	d := decoder{t: user, q: tolerant}
+	n, err := parseJSON([]byte(`{"userName":"a","active":true,"name":{"givenName":"G"},"emails":[{"value":"a@x","type":"work","primary":true},
+		{"value":"b@x","type":"home"}],"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"D","manager":{"value":"m"}}}`))
+	if err != nil {
+		f.Fatal(err)
+	}
+	start, err := d.resource(n)
+	if err != nil {
+		f.Fatal(err)
+	}
+	before := string(encodeBody(user, start))
+	f.Fuzz(func(t *testing.T, body []byte, strict bool) {
+		n, err := parseJSON(body)
+		if err != nil {
+			clientError(t, err)
+			return
+		}
+		o, err := applyAll(user, fuzzQuirks(strict), start, n)
+		if after := string(encodeBody(user, start)); after != before {
+			t.Fatalf("the stored resource has changed:\nbefore %s\nafter  %s", before, after)
+		}
+		if err != nil {
+			clientError(t, err)
+			return
+		}
+		sameWhenStored(t, user, o)
+	})
+}
+
+func clientError(t *testing.T, err error) {
+	t.Helper()
+	if e, ok := err.(*Error); !ok || e.Status < 400 || e.Status > 499 || e.Detail == "" {
+		t.Fatalf("not an error that tells the client what to do: %v", err)
+	}
+}
+
+func sameWhenStored(t *testing.T, typ *ResourceType, o *Object) {
+	t.Helper()
+	body := encodeBody(typ, o)
+	back, err := decodeBody(typ, body)
+	if err != nil {
+		t.Fatalf("%s does not read back: %v", body, err)
+	}
+	if len(back.extra) > 0 {
+		t.Fatalf("%s holds what the schema does not know", body)
+	}
+	if again := encodeBody(typ, back); string(again) != string(body) {
+		t.Fatalf("stored %s\nread   %s", body, again)
+	}
+}

@@ -1,0 +1,634 @@
+package scim
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/julienschmidt/httprouter"
+
+	"scimbox/storage"
+)
+
+const (
+	errorURN = "urn:ietf:params:scim:api:messages:2.0:Error"
+	listURN  = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+	findURN  = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
+
+	scimJSON  = "application/scim+json"
+	plainJSON = "application/json"
+)
+
+// handler is the HTTP door. httprouter cannot have /Users/.search beside /Users/:id, nor /Me beside /:type, so that it
+// routes by method and the segments are looked at here.
+type handler struct{ s *Service }
+
+// NewHandler returns the handler of everything below BasePath. It expects a Caller in each request's context, except for
+// what Public lets through, and answers 401 without one. It never redirects: SCIM clients drop bodies and headers on
+// the way.
+func NewHandler(s *Service) http.Handler {
+	h := &handler{s}
+	r := httprouter.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleMethodNotAllowed, r.HandleOPTIONS = false, false, false, false
+	r.NotFound = http.HandlerFunc(h.outside) // and methods that nobody has heard of
+	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		r.HandlerFunc(m, BasePath, h.serve)
+		r.HandlerFunc(m, BasePath+"/*path", h.serve)
+	}
+	return r
+}
+
+// Public says whether a request may be answered without credentials: the service provider configuration, from which a
+// client learns how to authenticate (RFC 7643 section 5).
+func Public(r *http.Request) bool {
+	seg := segments(r)
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && len(seg) == 1 && sameName(seg[0], "ServiceProviderConfig")
+}
+
+// segments returns the decoded segments of the path below BasePath. Empty ones are dropped: a tenant URL that was
+// entered with a slash at its end makes clients ask for //Users.
+func segments(r *http.Request) []string {
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), BasePath)
+	if !ok {
+		return nil
+	}
+	var l []string
+	for _, s := range strings.Split(rest, "/") {
+		if s == "" {
+			continue
+		}
+		if u, err := url.PathUnescape(s); err == nil {
+			s = u
+		}
+		l = append(l, s)
+	}
+	return l
+}
+
+// request is one HTTP request on its way through the handler.
+type request struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context
+	seg    []string
+	params map[string]string // query parameters, their names in lower case
+	call
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
+	if err := h.dispatch(w, r); err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+// fail writes an error and logs what is nobody's business but the operator's.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	e := explain(err)
+	if e.Status >= 500 && e.Status != http.StatusNotImplemented {
+		c, _ := callerOf(r.Context())
+		h.s.o.Logger.Error("request failed", "request", c.Request, "method", r.Method, "path", r.URL.Path, "status", e.Status, "error", err)
+	}
+	WriteError(w, r, err)
+}
+
+func (h *handler) outside(w http.ResponseWriter, r *http.Request) {
+	if rest, ok := strings.CutPrefix(r.URL.Path, BasePath); ok && (rest == "" || rest[0] == '/') {
+		h.serve(w, r)
+		return
+	}
+	h.fail(w, r, unknownEndpoint(r.URL.Path))
+}
+
+func unknownEndpoint(path string) error {
+	return &Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no endpoint %s; resource types are listed at %s/ResourceTypes", quote(path), BasePath)}
+}
+
+var versionSegment = regexp.MustCompile(`^v[0-9]+$`)
+
+func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
+	seg := segments(r)
+	caller, ok := callerOf(r.Context())
+	if !ok && !Public(r) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="scimbox"`)
+		return &Error{Status: http.StatusUnauthorized, Detail: "the request is not authenticated"}
+	}
+	params, err := parameters(r)
+	if err != nil {
+		return err
+	}
+	q := &request{w: w, r: r, ctx: r.Context(), seg: seg, params: params, call: call{
+		caller: caller, q: quirksFor(caller, h.s.o), base: h.base(r),
+		ifMatch: parseCondition(r.Header.Values("If-Match")), ifNoneMatch: parseCondition(r.Header.Values("If-None-Match")),
+	}}
+	if len(seg) == 0 {
+		return h.root(q)
+	}
+	switch name := foldName(seg[0]); {
+	case name == "serviceproviderconfig" || name == "resourcetypes" || name == "schemas":
+		return h.discovery(q)
+	case name == "bulk" && len(seg) == 1:
+		return h.bulk(q)
+	case name == ".search" && len(seg) == 1:
+		return h.searchBody(q, h.s.types.ResourceTypes)
+	case name == "me" && len(seg) == 1:
+		return h.me(q)
+	case versionSegment.MatchString(name):
+		return bad(InvalidVers, "the protocol version %s is not supported; this server speaks v2, at %s", quote(seg[0]), BasePath)
+	}
+	t := h.s.types.ByEndpoint(seg[0])
+	if t == nil || len(seg) > 2 {
+		return unknownEndpoint(r.URL.Path)
+	}
+	q.t = t
+	switch {
+	case len(seg) == 1:
+		return h.collection(q)
+	case seg[1] == ".search":
+		return h.searchBody(q, []*ResourceType{t})
+	default:
+		return h.resource(q, seg[1])
+	}
+}
+
+// base is the URL that locations start with.
+func (h *handler) base(r *http.Request) string {
+	if u := h.s.o.PublicURL; u != "" {
+		return strings.TrimRight(u, "/") + BasePath
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host + BasePath
+}
+
+// parameters reads the query. A parameter that cannot be read is refused even if nobody knows it: it may be a filter in
+// bad encoding, and a filter that is ignored returns everybody.
+func parameters(r *http.Request) (map[string]string, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, bad(InvalidSyntax, "the query of the URL is badly encoded: %s", clip(err.Error()))
+	}
+	p := make(map[string]string, len(values))
+	for name, v := range values {
+		n := foldName(name)
+		if _, twice := p[n]; twice || len(v) > 1 {
+			switch n {
+			case "filter", "sortby", "sortorder", "startindex", "count", "cursor":
+				return nil, bad(InvalidSyntax, "the parameter %s is given more than once", quote(name))
+			}
+		}
+		if p[n] != "" {
+			p[n] += ","
+		}
+		p[n] += strings.Join(v, ",")
+	}
+	return p, nil
+}
+
+// allow answers 405, or what OPTIONS asks for.
+func (q *request) allow(methods string) error {
+	q.w.Header().Set("Allow", methods)
+	if q.r.Method == http.MethodOptions {
+		q.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return &Error{Status: http.StatusMethodNotAllowed, Detail: fmt.Sprintf("%s is not allowed on %s; allowed: %s", q.r.Method, quote(q.r.URL.Path), methods)}
+}
+
+func (h *handler) root(q *request) error {
+	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
+		return q.allow("GET, HEAD")
+	}
+	return h.list(q, h.s.types.ResourceTypes)
+}
+
+func (h *handler) collection(q *request) error {
+	switch q.r.Method {
+	case http.MethodGet, http.MethodHead:
+		return h.list(q, []*ResourceType{q.t})
+	case http.MethodPost:
+		body, err := q.body(h.s.o.MaxBody)
+		if err != nil {
+			return err
+		}
+		if err := q.project(); err != nil {
+			return err
+		}
+		a, err := h.s.create(q.ctx, &q.call, body)
+		if err != nil {
+			return err
+		}
+		return q.answer(http.StatusCreated, a)
+	default:
+		return q.allow("GET, HEAD, POST")
+	}
+}
+
+func (h *handler) resource(q *request, id string) error {
+	if err := q.project(); err != nil {
+		return err
+	}
+	switch q.r.Method {
+	case http.MethodGet, http.MethodHead:
+		a, err := h.s.get(q.ctx, &q.call, id)
+		if err != nil {
+			return err
+		}
+		if a.unchanged {
+			q.w.Header().Set("ETag", a.etag)
+			q.w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		return q.answer(http.StatusOK, a)
+	case http.MethodPut:
+		body, err := q.body(h.s.o.MaxBody)
+		if err != nil {
+			return err
+		}
+		a, err := h.s.replace(q.ctx, &q.call, id, body)
+		if err != nil {
+			return err
+		}
+		return q.answer(http.StatusOK, a)
+	case http.MethodPatch:
+		body, err := q.body(h.s.o.MaxBody)
+		if err != nil {
+			return err
+		}
+		// A group may have a million members: they are told only to a client that asks for attributes.
+		q.quiet = q.t.hasLinks() && q.params["attributes"] == "" && q.params["excludedattributes"] == ""
+		a, err := h.s.patch(q.ctx, &q.call, id, body)
+		if err != nil {
+			return err
+		}
+		if q.quiet {
+			return q.answer(http.StatusNoContent, a)
+		}
+		return q.answer(http.StatusOK, a)
+	case http.MethodDelete:
+		if err := h.s.delete(q.ctx, &q.call, id); err != nil {
+			return err
+		}
+		q.w.WriteHeader(http.StatusNoContent)
+		return nil
+	default:
+		return q.allow("GET, HEAD, PUT, PATCH, DELETE")
+	}
+}
+
+func (t *ResourceType) hasLinks() bool {
+	for _, a := range t.root.Sub {
+		if a.linked {
+			return true
+		}
+	}
+	return false
+}
+
+// me is the alias for the User that the token is bound to (RFC 7644 section 3.11).
+func (h *handler) me(q *request) error {
+	q.t = h.s.types.ByName("User")
+	if q.caller.User == "" || q.t == nil {
+		return &Error{Status: http.StatusNotImplemented, Detail: "the token is not bound to a User, so that there is no /Me for it; use /Users/{id}"}
+	}
+	return h.resource(q, q.caller.User)
+}
+
+func (h *handler) discovery(q *request) error {
+	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
+		return q.allow("GET, HEAD")
+	}
+	o := h.s.o
+	if q.caller.Preset == "standard" {
+		o.GroupNames = "free" // see uniqueName
+	}
+	return discovery(q.w, q.r, h.s.types, o, q.base, q.seg)
+}
+
+// project compiles attributes and excludedAttributes of the query.
+func (q *request) project() error {
+	var err error
+	q.shown, err = newProjection(q.t, names(q.params["attributes"]), names(q.params["excludedattributes"]), q.q)
+	return err
+}
+
+func names(list string) []string {
+	var l []string
+	for _, n := range strings.Split(list, ",") {
+		if n = strings.TrimSpace(n); n != "" {
+			l = append(l, n)
+		}
+	}
+	return l
+}
+
+// body reads and parses the request's body.
+func (q *request) body(limit int64) (*node, error) {
+	data, err := q.bodyBytes(limit)
+	if err != nil {
+		return nil, err
+	}
+	return parseJSON(data)
+}
+
+func (q *request) bodyBytes(limit int64) ([]byte, error) {
+	if ct := q.r.Header.Get("Content-Type"); ct != "" {
+		kind, p, err := mime.ParseMediaType(ct)
+		if err != nil || kind != scimJSON && kind != plainJSON {
+			return nil, &Error{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("the Content-Type %s is not supported; expected is %s or %s", quote(ct), scimJSON, plainJSON)}
+		}
+		if cs := p["charset"]; cs != "" && foldName(cs) != "utf-8" {
+			return nil, &Error{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("the charset %s is not supported; JSON is UTF-8", quote(cs))}
+		}
+	}
+	if ce := q.r.Header.Get("Content-Encoding"); ce != "" && !sameName(ce, "identity") { // RFC 7231 section 3.1.2.2
+		return nil, &Error{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("the Content-Encoding %s is not supported; send the body as it is", quote(ce))}
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, limit))
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+	}
+	if err != nil {
+		return nil, &Error{Status: http.StatusBadRequest, Type: InvalidSyntax, Detail: "the body could not be read to its end", Err: err}
+	}
+	return data, nil
+}
+
+// answer writes an answer about one resource.
+func (q *request) answer(status int, a *answer) error {
+	h := q.w.Header()
+	h.Set("ETag", a.etag)
+	h.Set("Location", a.location)
+	if a.body == nil {
+		q.w.WriteHeader(status)
+		return nil
+	}
+	if status == http.StatusOK {
+		h.Set("Content-Location", a.location)
+	}
+	return q.write(status, a.body)
+}
+
+func (q *request) write(status int, body []byte) error {
+	writeJSON(q.w, q.r, status, body)
+	return nil
+}
+
+// writeJSON writes body as application/scim+json, or as application/json where the client asks for that and nothing
+// else will do (OneLogin). A client that has gone away is nobody's error.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", scimJSON)
+	if accept := foldName(strings.Join(r.Header.Values("Accept"), ",")); strings.Contains(accept, plainJSON) && !strings.Contains(accept, scimJSON) {
+		h.Set("Content-Type", plainJSON)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// list answers a GET on a collection.
+func (h *handler) list(q *request, types []*ResourceType) error {
+	p := q.params
+	f := query{filter: p["filter"], sortBy: p["sortby"], attributes: names(p["attributes"]), excluded: names(p["excludedattributes"]), start: 1, count: -1}
+	_, f.filtered = p["filter"]
+	if c, ok := p["cursor"]; ok {
+		f.cursor = &c
+	}
+	var err error
+	if f.descending, err = descending(p["sortorder"]); err != nil {
+		return err
+	}
+	if v := p["startindex"]; v != "" {
+		if f.start, err = strconv.Atoi(v); err != nil {
+			return bad(InvalidValue, "startIndex is %s; expected is an integer, the first resource is 1", quote(v))
+		}
+	}
+	if v := p["count"]; v != "" {
+		if f.count, err = strconv.Atoi(v); err != nil {
+			return badCount(f, v)
+		}
+		f.count = max(f.count, 0)
+	}
+	return h.find(q, types, f)
+}
+
+func badCount(f query, v string) error {
+	scimType := InvalidValue
+	if f.cursor != nil {
+		scimType = InvalidCount
+	}
+	return bad(scimType, "count is %s; expected is an integer", quote(v))
+}
+
+func descending(order string) (bool, error) {
+	switch foldName(order) {
+	case "", "ascending":
+		return false, nil
+	case "descending":
+		return true, nil
+	}
+	return false, bad(InvalidValue, "sortOrder is %s; expected is ascending or descending", quote(order))
+}
+
+// searchBody answers a POST to .search (RFC 7644 section 3.4.3).
+func (h *handler) searchBody(q *request, types []*ResourceType) error {
+	if q.r.Method != http.MethodPost {
+		return q.allow("POST")
+	}
+	n, err := q.body(h.s.o.MaxBody)
+	if err != nil {
+		return err
+	}
+	f, err := searchRequest(n, q.q)
+	if err != nil {
+		return err
+	}
+	return h.find(q, types, f)
+}
+
+func searchRequest(n *node, q quirks) (query, error) {
+	f := query{start: 1, count: -1}
+	if n.kind != '{' {
+		return f, bad(InvalidSyntax, "the body is %s; expected is an object, the SearchRequest", n.found())
+	}
+	if err := checkMessage(n, findURN, false); err != nil {
+		return f, err
+	}
+	var err error
+	str := func(name string) string {
+		v := n.get(name)
+		if v == nil || v.kind == 'n' {
+			return ""
+		}
+		if v.kind != '"' && err == nil {
+			err = wrong(name, v, "a string")
+		}
+		return v.text
+	}
+	list := func(name string) []string {
+		v := n.get(name)
+		if v == nil || v.kind == 'n' {
+			return nil
+		}
+		if v.kind == '"' && q.soleElements {
+			return names(v.text)
+		}
+		var l []string
+		for _, e := range v.items {
+			if e.kind != '"' {
+				err = wrong(name, e, "an array of attribute names")
+			}
+			l = append(l, e.text)
+		}
+		if v.kind != '[' && err == nil {
+			err = wrong(name, v, "an array of attribute names")
+		}
+		return l
+	}
+	integer := func(name string, byDefault int) int {
+		v := n.get(name)
+		if v == nil || v.kind == 'n' {
+			return byDefault
+		}
+		i, e := strconv.Atoi(v.text)
+		if v.kind != '0' || e != nil {
+			if err == nil {
+				err = wrong(name, v, "an integer")
+				if name == "count" && f.cursor != nil {
+					err = badCount(f, v.text)
+				}
+			}
+			return byDefault
+		}
+		return i
+	}
+	if v := n.get("filter"); v != nil && v.kind != 'n' {
+		f.filtered = true
+	}
+	f.filter, f.sortBy = str("filter"), str("sortBy")
+	order := str("sortOrder")
+	if v := n.get("cursor"); v != nil && v.kind != 'n' {
+		c := str("cursor")
+		f.cursor = &c
+	}
+	f.attributes, f.excluded = list("attributes"), list("excludedAttributes")
+	f.start = integer("startIndex", 1)
+	if v := n.get("count"); v != nil && v.kind != 'n' {
+		f.count = max(integer("count", 0), 0)
+	}
+	if err != nil {
+		return f, err
+	}
+	f.descending, err = descending(order)
+	return f, err
+}
+
+// find answers a query with a ListResponse.
+func (h *handler) find(q *request, types []*ResourceType, f query) error {
+	p, err := h.s.search(q.ctx, &q.call, types, f)
+	if err != nil {
+		return err
+	}
+	b := []byte(`{"schemas":["` + listURN + `"]`)
+	if p.total >= 0 {
+		b = append(b, `,"totalResults":`...)
+		b = strconv.AppendInt(b, int64(p.total), 10)
+	}
+	b = append(b, `,"itemsPerPage":`...)
+	b = strconv.AppendInt(b, int64(len(p.resources)), 10)
+	if p.start > 0 {
+		b = append(b, `,"startIndex":`...)
+		b = strconv.AppendInt(b, int64(p.start), 10)
+	}
+	if p.next != "" {
+		b = append(append(append(b, `,"nextCursor":"`...), p.next...), '"')
+	}
+	b = append(b, `,"Resources":[`...)
+	for i, r := range p.resources {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, r...)
+	}
+	b = append(b, ']', '}')
+	return q.writeList(b)
+}
+
+// writeList writes a list under an entity tag of its own, so that a client that polls one learns that nothing has
+// changed.
+func (q *request) writeList(b []byte) error {
+	sum := sha256.Sum256(b)
+	tag := base64.RawURLEncoding.EncodeToString(sum[:12])
+	q.w.Header().Set("ETag", `W/"`+tag+`"`)
+	if q.r.Method == http.MethodGet && q.ifNoneMatch.given {
+		for _, t := range q.ifNoneMatch.tags {
+			if t == tag {
+				q.w.WriteHeader(http.StatusNotModified)
+				return nil
+			}
+		}
+	}
+	return q.write(http.StatusOK, b)
+}
+
+// explain turns any error into the one that the client reads. Causes that are not the client's stay out of it.
+func explain(err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, storage.ErrTooLarge):
+		return &Error{Status: http.StatusRequestEntityTooLarge, Detail: "the change is too large for one transaction and nothing of it was made; send it in parts", Err: err}
+	case errors.Is(err, storage.ErrUnknownOutcome):
+		return &Error{Status: http.StatusServiceUnavailable, Detail: "it is not known whether the change was made; read the resource before sending it again", Err: err}
+	case errors.Is(err, storage.ErrReadOnly):
+		return &Error{Status: http.StatusServiceUnavailable, Detail: "the server takes no changes at the moment; nothing was changed", Err: err}
+	case errors.Is(err, storage.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Error{Status: http.StatusServiceUnavailable, Detail: "the request was ended before it was done; nothing was changed", Err: err}
+	default:
+		return &Error{Status: http.StatusInternalServerError, Detail: "internal error; the cause is in the server's log", Err: err}
+	}
+}
+
+// WriteError writes err as a SCIM error (RFC 7644 section 3.12). An error that is no *Error is an internal one, of which
+// the client learns nothing.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	e := explain(err)
+	c, _ := callerOf(r.Context())
+	if e.Status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "5")
+	}
+	w.Header().Del("ETag")
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, r, e.Status, appendError(nil, e, c.Request))
+}
+
+// appendError appends the body of an error. The request id lets the person who reads it find the line in the log.
+func appendError(b []byte, e *Error, request string) []byte {
+	b = append(b, `{"schemas":["`+errorURN+`"],"status":"`...)
+	b = append(strconv.AppendInt(b, int64(e.Status), 10), '"')
+	if e.Type != "" {
+		b = append(b, `,"scimType":`...)
+		b = appendText(b, e.Type)
+	}
+	detail := e.Detail
+	if request != "" {
+		detail += " (request " + request + ")"
+	}
+	b = append(b, `,"detail":`...)
+	return append(appendText(b, detail), '}')
+}

@@ -1,0 +1,347 @@
+package scim
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"scimbox/storage"
+)
+
+// A group's members are links: a change of one writes two rows, however many there are, and a user's groups are the same
+// links seen from the other side.
+
+// linkField is the field of the links of a linked attribute.
+func linkField(a *Attribute) string { return foldName(a.Name) }
+
+// kinds returns the kinds of resource that a linked attribute may refer to, those of its $ref.
+func (a *Attribute) kinds() []string { return a.byName["$ref"].ReferenceTypes }
+
+// links is the linkSet of one resource inside one transaction.
+type links struct {
+	s    *Service
+	tx   *storage.Tx
+	from storage.Ref
+	q    quirks
+	// pending says which kind of resource an id is going to be, in a bulk request. May be nil.
+	pending func(id string) (kind string, ok bool)
+
+	added, removed []string // ids, for the journal
+}
+
+// changed says whether anything is different from before.
+func (l *links) changed() bool { return len(l.added)+len(l.removed) > 0 }
+
+func (l *links) find(a *Attribute, id string) (storage.Link, bool, error) {
+	if id == "" {
+		return storage.Link{}, false, nil
+	}
+	for _, kind := range a.kinds() {
+		to := storage.Ref{Tenant: l.from.Tenant, Kind: kind, ID: id}
+		link, err := l.tx.GetLink(l.from, linkField(a), to)
+		if err == nil {
+			return link, true, nil
+		}
+		if !isNotFound(err) {
+			return storage.Link{}, false, err
+		}
+	}
+	return storage.Link{}, false, nil
+}
+
+func (l *links) add(a *Attribute, elements []Value) error {
+	for _, v := range elements {
+		id := v.sub(a.value()).text
+		if id == "" {
+			return bad(InvalidValue, `a value of %q has no "value"; expected is the id of a %s`, a.Name, oneOf(a.kinds()))
+		}
+		if !validID(id) {
+			return bad(InvalidValue, "%s cannot be the id of a member", quote(id))
+		}
+		if _, there, err := l.find(a, id); there || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		to, known, err := l.target(a, v, id)
+		if err != nil {
+			return err
+		}
+		if !known {
+			if l.q.dropMembers {
+				continue
+			}
+			if l.s.o.UnknownMembers == "refuse" {
+				return bad(InvalidValue, "%q names %s, and there is no %s with this id", a.Name, quote(id), oneOf(a.kinds()))
+			}
+		}
+		if err := l.tx.SetLink(storage.Link{From: l.from, Field: linkField(a), To: to, Body: linkBody(a, v)}); err != nil {
+			return err
+		}
+		l.added = append(l.added, id)
+	}
+	return nil
+}
+
+// target finds which kind of resource id is. Of a member that nobody knows the client's word is taken.
+func (l *links) target(a *Attribute, v Value, id string) (to storage.Ref, known bool, err error) {
+	to = storage.Ref{Tenant: l.from.Tenant, ID: id}
+	for _, to.Kind = range a.kinds() {
+		if known, err = l.tx.Has(to.Kind, id); known || err != nil {
+			return to, known, err
+		}
+	}
+	if l.pending != nil {
+		if kind, ok := l.pending(id); ok {
+			to.Kind = kind
+			return to, true, nil
+		}
+	}
+	to.Kind = a.kinds()[0]
+	if said := v.sub(a.byName["type"]).text; slices.Contains(a.kinds(), said) {
+		to.Kind = said
+	}
+	return to, false, nil
+}
+
+// linkBody keeps what the client said of a member and what nobody else knows: its display.
+func linkBody(a *Attribute, v Value) []byte {
+	o := &Object{}
+	for _, f := range v.obj.fields {
+		switch foldName(f.attr.Name) {
+		case "value", "$ref", "type":
+		default:
+			o.Set(f.attr, f.value)
+		}
+	}
+	if o.empty() {
+		return nil
+	}
+	return o.appendJSON(nil)
+}
+
+func (l *links) remove(a *Attribute, id string) error {
+	link, there, err := l.find(a, id)
+	if err != nil || !there {
+		return err
+	}
+	if _, err := l.tx.DeleteLink(l.from, link.Field, link.To); err != nil {
+		return err
+	}
+	l.removed = append(l.removed, id)
+	return nil
+}
+
+func (l *links) replace(a *Attribute, elements []Value) error {
+	want := make(map[string]bool, len(elements))
+	for _, v := range elements {
+		want[v.sub(a.value()).text] = true
+	}
+	var gone []storage.Link
+	for link, err := range l.tx.Links(l.from, linkField(a), "") {
+		if err != nil {
+			return err
+		}
+		if !want[link.To.ID] {
+			gone = append(gone, link)
+		}
+	}
+	for _, link := range gone {
+		if _, err := l.tx.DeleteLink(l.from, link.Field, link.To); err != nil {
+			return err
+		}
+		l.removed = append(l.removed, link.To.ID)
+	}
+	return l.add(a, elements)
+}
+
+func (l *links) all(a *Attribute) ([]Value, error) {
+	v, err := l.s.members(l.tx, l.from, a, "", "")
+	return v.list, err
+}
+
+// members returns the value of a linked attribute, or only the element that refers to id if id is not "".
+func (s *Service) members(tx *storage.Tx, from storage.Ref, a *Attribute, id, base string) (Value, error) {
+	if id != "" {
+		l := links{s: s, tx: tx, from: from}
+		link, there, err := l.find(a, id)
+		if err != nil || !there {
+			return Value{}, err
+		}
+		return listValue([]Value{s.linkValue(a, link, base)}), nil
+	}
+	var list []Value
+	for link, err := range tx.Links(from, linkField(a), "") {
+		if err != nil {
+			return Value{}, err
+		}
+		list = append(list, s.linkValue(a, link, base))
+	}
+	return listValue(list), nil
+}
+
+// linkValue makes the value that a link stands for: value, $ref and type from where it leads, the rest as it was sent.
+func (s *Service) linkValue(a *Attribute, l storage.Link, base string) Value {
+	o := &Object{}
+	if len(l.Body) > 0 {
+		if n, err := parseJSON(bytes.Clone(l.Body)); err == nil {
+			o = storedObject(a, n)
+		}
+	}
+	o.Set(a.value(), textValue(l.To.ID))
+	if t := s.types.ByName(l.To.Kind); t != nil {
+		o.Set(a.byName["$ref"], textValue(location(base, t, l.To.ID)))
+	}
+	if typ := a.byName["type"]; typ != nil {
+		o.Set(typ, textValue(l.To.Kind))
+	}
+	return objectValue(o)
+}
+
+// maxGroups bounds the walk through nested groups.
+const maxGroups = 10_000
+
+// memberships computes a derived attribute (RFC 7643 section 4.1.2, groups): the resources that refer to this one, and
+// those that refer to them in turn. Only the element of id if id is not "".
+func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, base string) (Value, error) {
+	type step struct {
+		ref    storage.Ref
+		direct bool
+	}
+	seen := map[storage.Ref]bool{}
+	queue := []step{{to, true}}
+	var list []Value
+	for len(queue) > 0 && len(seen) < maxGroups {
+		from := queue[0]
+		queue = queue[1:]
+		for _, kind := range a.kinds() {
+			g := s.types.ByName(kind)
+			if g == nil {
+				continue
+			}
+			for _, linked := range g.root.Sub {
+				if !linked.linked || !slices.Contains(linked.kinds(), from.ref.Kind) {
+					continue
+				}
+				for link, err := range tx.Backlinks(from.ref, linkField(linked), "") {
+					if err != nil {
+						return Value{}, err
+					}
+					if link.From.Kind != kind || seen[link.From] || link.From == to {
+						continue
+					}
+					seen[link.From] = true
+					queue = append(queue, step{link.From, false})
+					if id == "" || id == link.From.ID {
+						v, err := s.membership(tx, g, a, link.From, from.direct, base)
+						if err != nil {
+							return Value{}, err
+						}
+						list = append(list, v)
+					}
+				}
+			}
+		}
+	}
+	return listValue(list), nil
+}
+
+func (s *Service) membership(tx *storage.Tx, g *ResourceType, a *Attribute, group storage.Ref, direct bool, base string) (Value, error) {
+	o := &Object{}
+	set := func(name, v string) {
+		if sub := a.byName[name]; sub != nil && v != "" {
+			o.Set(sub, textValue(v))
+		}
+	}
+	set("value", group.ID)
+	set("$ref", location(base, g, group.ID))
+	if direct {
+		set("type", "direct")
+	} else {
+		set("type", "indirect")
+	}
+	name, err := s.displayName(tx, g, group.ID)
+	if err != nil {
+		return Value{}, err
+	}
+	set("display", name)
+	return objectValue(o), nil
+}
+
+// displayName returns the displayName of a resource, "" if there is none.
+func (s *Service) displayName(tx *storage.Tx, t *ResourceType, id string) (string, error) {
+	rec, err := tx.Get(t.Name, id)
+	if err != nil {
+		if isNotFound(err) {
+			return "", nil
+		}
+		return "", err
+	}
+	a := t.root.sub("displayName")
+	if a == nil {
+		return "", nil
+	}
+	o, err := decodeBody(t, rec.Body)
+	if err != nil {
+		return "", err
+	}
+	return o.Get(a).text, nil
+}
+
+// refers says whether a is a single complex value that refers to another resource by its id: manager. Its displayName and
+// $ref follow from that resource, if there is one.
+func (a *Attribute) refers() bool {
+	ref := a.byName["$ref"]
+	return a.Type == Complex && !a.MultiValued && a.value() != nil && ref != nil && len(ref.ReferenceTypes) > 0
+}
+
+// resolve fills in what follows from the resource that a reference names.
+func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (Value, error) {
+	id := v.sub(a.value()).text
+	if id == "" || !validID(id) {
+		return v, nil
+	}
+	for _, kind := range a.kinds() {
+		t := s.types.ByName(kind)
+		if t == nil {
+			continue
+		}
+		there, err := tx.Has(t.Name, id)
+		if err != nil {
+			return v, err
+		}
+		if !there {
+			continue
+		}
+		v = v.Clone()
+		v.obj.Set(a.byName["$ref"], textValue(location(base, t, id)))
+		if d := a.sub("displayName"); d != nil && d.readOnly() {
+			name, err := s.displayName(tx, t, id)
+			if err != nil {
+				return v, err
+			}
+			if name != "" {
+				v.obj.Set(d, textValue(name))
+			}
+		}
+		break
+	}
+	return v, nil
+}
+
+// validID says whether id can be a part of a key; clients send anything.
+func validID(id string) bool {
+	return id != "" && len(id) <= 256 && !bytes.ContainsRune([]byte(id), 0)
+}
+
+func oneOf(kinds []string) string {
+	switch len(kinds) {
+	case 0:
+		return "resource"
+	case 1:
+		return kinds[0]
+	default:
+		return fmt.Sprintf("%s or %s", kinds[0], kinds[1])
+	}
+}

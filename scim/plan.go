@@ -1,0 +1,249 @@
+package scim
+
+import (
+	"iter"
+	"slices"
+
+	"scimbox/storage"
+)
+
+// A plan says where the resources that a filter may match are found. It is a hint: what it finds is compared with the
+// filter itself, unless the plan is exact. The best lookup of an `and` is enough, an `or` needs one for each side.
+
+// lookup finds resources of one type.
+type lookup struct {
+	rank  int  // of two lookups the lower one is taken
+	exact bool // finds what the filter matches and nothing else, each once
+
+	id     string        // rank 0: the resource of this id
+	unique *termLookup   // rank 1: the resource that has a unique term
+	member *memberLookup // rank 2: resources that refer to another
+	terms  *termLookup   // rank 3, 4: resources that have a term
+	union  []lookup      // what any of them finds
+	all    bool          // rank 9: every resource
+	none   bool          // nothing at all
+}
+
+type termLookup struct {
+	field string
+	value []byte
+	span  storage.TermRange
+}
+
+// memberLookup follows links: to those that refer to the resource id by the linked attribute, or, for a derived
+// attribute, to those that id refers to.
+type memberLookup struct {
+	attr *Attribute
+	id   string
+}
+
+const (
+	rankID = iota
+	rankUnique
+	rankMember
+	rankEqual
+	rankRange
+	rankPresent
+	rankAll = 9
+)
+
+var everything = lookup{rank: rankAll, all: true, exact: true}
+
+// plan finds the best lookup for f, which may be nil.
+func (s *Service) plan(t *ResourceType, f *Filter) lookup {
+	if f == nil {
+		return everything
+	}
+	switch f.Op {
+	case OpAnd:
+		best := lookup{rank: rankAll, all: true}
+		for _, g := range f.Args {
+			if l := s.plan(t, g); l.rank < best.rank {
+				best = l
+			}
+		}
+		best.exact = false
+		return best
+	case OpOr:
+		u := lookup{exact: true}
+		for _, g := range f.Args {
+			l := s.plan(t, g)
+			if l.all {
+				return lookup{rank: rankAll, all: true}
+			}
+			u.rank, u.exact = max(u.rank, l.rank), u.exact && l.exact
+			u.union = append(u.union, l)
+		}
+		return u
+	case OpNot:
+		return lookup{rank: rankAll, all: true}
+	case OpValuePath:
+		l := lookup{rank: rankAll, all: true}
+		if len(f.Args) > 0 {
+			l = s.plan(t, f.Args[0])
+		}
+		l.exact = l.exact && l.member != nil
+		return l
+	default:
+		return s.planComparison(t, f)
+	}
+}
+
+func (s *Service) planComparison(t *ResourceType, f *Filter) lookup {
+	a, target := f.Path.Attr, f.Path.target()
+	scan := lookup{rank: rankAll, all: true}
+	if a == nil {
+		return scan
+	}
+	if f.Op == OpEq && f.Value.kind == text {
+		switch {
+		case a == t.idAttr:
+			return lookup{rank: rankID, id: f.Value.text, exact: true}
+		case (a.linked || a.derived) && target == a.value():
+			// What has a link is there, but a group may have members that nobody knows.
+			return lookup{rank: rankMember, member: &memberLookup{a, f.Value.text}, exact: a.linked}
+		}
+	}
+	i := slices.IndexFunc(s.index[t], func(x indexedAttribute) bool { return x.target == target })
+	if i < 0 {
+		return scan
+	}
+	x := s.index[t][i]
+	span := func(r storage.TermRange, rank int, exact bool) lookup {
+		return lookup{rank: rank, terms: &termLookup{field: x.field, span: r}, exact: exact}
+	}
+	if f.Op == OpPr {
+		return span(storage.TermRange{From: []byte{presentTerm}, To: []byte{absentTerm}}, rankPresent, false)
+	}
+	if !f.Value.assigned() {
+		return scan
+	}
+	v := presentValue(target, f.Value)
+	short := len(v) < 256 // longer ones may have been cut off
+	open := []byte{absentTerm}
+	switch f.Op {
+	case OpEq:
+		if x.unique {
+			return lookup{rank: rankUnique, unique: &termLookup{field: "=" + x.field, value: uniqueValue(target, f.Value)}, exact: true}
+		}
+		return span(storage.Exactly(v), rankEqual, short && target.Type != Decimal)
+	case OpSw:
+		if target.Type == String || target.Type == Reference {
+			return span(storage.Prefix(v), rankRange, false)
+		}
+	case OpGt, OpGe:
+		return span(storage.TermRange{From: v, To: open}, rankRange, false)
+	case OpLt, OpLe:
+		// A term that was cut off stands before what it was cut from, so that the upper end is v and all that begins with it.
+		return span(storage.TermRange{From: []byte{presentTerm}, To: storage.Prefix(v).To}, rankRange, false)
+	}
+	return scan
+}
+
+// candidates yields the ids that l finds. An id may come more than once, and in any order.
+func (s *Service) candidates(tx *storage.Tx, t *ResourceType, l lookup) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		s.yield(tx, t, l, yield)
+	}
+}
+
+func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(string, error) bool) bool {
+	switch {
+	case l.none:
+		return true
+	case l.union != nil:
+		for _, u := range l.union {
+			if !s.yield(tx, t, u, yield) {
+				return false
+			}
+		}
+		return true
+	case l.unique != nil:
+		id, err := tx.Unique(t.Name, l.unique.field, l.unique.value)
+		if isNotFound(err) {
+			return true
+		}
+		return yield(id, err)
+	case l.member != nil:
+		return s.yieldMembers(tx, t, l.member, yield)
+	case l.terms != nil:
+		return s.yieldTerms(tx, t, l.terms.field, l.terms.span, yield)
+	case l.all:
+		return s.yieldTerms(tx, t, foldName(t.idAttr.Name), storage.TermRange{}, yield)
+	default:
+		if !validID(l.id) {
+			return true
+		}
+		there, err := tx.Has(t.Name, l.id)
+		if err != nil || there {
+			return yield(l.id, err)
+		}
+		return true
+	}
+}
+
+func (s *Service) yieldTerms(tx *storage.Tx, t *ResourceType, field string, span storage.TermRange, yield func(string, error) bool) bool {
+	for hit, err := range tx.Find(t.Name, field, span) {
+		if !yield(hit.ID, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Service) yieldMembers(tx *storage.Tx, t *ResourceType, m *memberLookup, yield func(string, error) bool) bool {
+	if !validID(m.id) {
+		return true
+	}
+	if m.attr.derived {
+		return s.yieldNested(tx, t, m, yield)
+	}
+	for _, kind := range m.attr.kinds() {
+		to := storage.Ref{Tenant: tx.Tenant(), Kind: kind, ID: m.id}
+		for link, err := range tx.Backlinks(to, linkField(m.attr), "") {
+			if err == nil && link.From.Kind != t.Name {
+				continue
+			}
+			if !yield(link.From.ID, err) || err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// yieldNested yields the members of a group, and those of the groups that are its members: groups.value eq "id".
+func (s *Service) yieldNested(tx *storage.Tx, t *ResourceType, m *memberLookup, yield func(string, error) bool) bool {
+	seen := map[storage.Ref]bool{}
+	var queue []storage.Ref
+	for _, kind := range m.attr.kinds() {
+		queue = append(queue, storage.Ref{Tenant: tx.Tenant(), Kind: kind, ID: m.id})
+	}
+	for len(queue) > 0 && len(seen) < maxGroups {
+		from := queue[0]
+		queue = queue[1:]
+		g := s.types.ByName(from.Kind)
+		if g == nil || seen[from] {
+			continue
+		}
+		seen[from] = true
+		for _, a := range g.root.Sub {
+			if !a.linked {
+				continue
+			}
+			for link, err := range tx.Links(from, linkField(a), "") {
+				if err == nil && link.To.Kind != t.Name {
+					queue = append(queue, link.To)
+					continue
+				}
+				if !yield(link.To.ID, err) || err != nil {
+					return false
+				}
+				if slices.Contains(m.attr.kinds(), link.To.Kind) {
+					queue = append(queue, link.To)
+				}
+			}
+		}
+	}
+	return true
+}

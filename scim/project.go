@@ -1,0 +1,197 @@
+package scim
+
+import (
+	"slices"
+	"strings"
+)
+
+// projection says which attributes an answer shows (RFC 7644 section 3.9). The zero value shows those that are returned
+// by default.
+type projection struct {
+	only     map[*Attribute]bool // named by attributes
+	parts    map[*Attribute]bool // their parents: shown, but not as a whole
+	without  map[*Attribute]bool // named by excludedAttributes
+	named    bool                // attributes was given
+	assigned map[*Attribute]bool // set by the client in this request, which shows those of returned=request
+}
+
+// newProjection binds the values of attributes and excludedAttributes. Names that nobody knows are left out, so that they
+// show and hide nothing.
+func newProjection(t *ResourceType, only, without []string, q quirks) (projection, error) {
+	var p projection
+	if len(only) > 0 && len(without) > 0 {
+		return p, bad(InvalidSyntax, "attributes and excludedAttributes are both given; RFC 7644 section 3.9 allows one of them")
+	}
+	if len(only) > 0 {
+		p.named, p.only, p.parts = true, map[*Attribute]bool{}, map[*Attribute]bool{}
+		for _, name := range only {
+			path, err := bindShown(t, name, q)
+			if err != nil {
+				return p, err
+			}
+			a := path.target()
+			if a == nil {
+				continue
+			}
+			p.only[a] = true
+			for up := a.parent; up != nil; up = up.parent {
+				p.parts[up] = true
+			}
+		}
+	}
+	if len(without) > 0 {
+		p.without = map[*Attribute]bool{}
+		for _, name := range without {
+			path, err := bindShown(t, name, q)
+			if err != nil {
+				return p, err
+			}
+			if a := path.target(); a != nil {
+				p.without[a] = true
+			}
+		}
+	}
+	return p, nil
+}
+
+// bindShown binds a name of a projection; the zero Path if it is to be left out.
+func bindShown(t *ResourceType, name string, q quirks) (Path, error) {
+	if sameName(name, t.Schema.ID) {
+		return Path{}, nil
+	}
+	if q.foreignNames {
+		name, _, _ = strings.Cut(name, "[") // emails[type eq "work"]: the whole attribute is more than enough
+	}
+	path, err := BindAttr(t, name, q.bindOptions())
+	if err != nil {
+		// RFC 7644 does not say what an unknown name means; over several types at once it is an everyday thing.
+		return Path{}, nil
+	}
+	return path, nil
+}
+
+// shows says whether a is part of the answer, and whether all of it is. whole says that the attribute that it is a part
+// of was asked for, or is shown by default, as a whole.
+func (p *projection) shows(a *Attribute, whole bool) (show, all bool) {
+	show, all = p.rule(a, whole)
+	if !show && a.extension && slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return s.Returned == ReturnedAlways }) {
+		return true, false // an extension is no attribute: what is always returned of it has nothing to hide behind
+	}
+	return show, all
+}
+
+func (p *projection) rule(a *Attribute, whole bool) (show, all bool) {
+	switch {
+	case a.Returned == ReturnedNever:
+		return false, false
+	case p.only[a]:
+		return true, true
+	case a.Returned == ReturnedAlways:
+		return whole || a.parent.parent == nil || a.parent.extension || p.parts[a.parent], !p.parts[a]
+	case p.parts[a]:
+		return true, false
+	case p.without[a]:
+		return false, false
+	case a.Returned == ReturnedRequest:
+		return p.assigned[a] && (!p.named || whole && a.parent.parent != nil), true
+	default:
+		return whole, true
+	}
+}
+
+// excludes says whether a will not be shown, for what is costly to fetch.
+func (p *projection) excludes(a *Attribute) bool {
+	show, _ := p.shows(a, !p.named)
+	return !show
+}
+
+// appendResource appends the JSON of a resource as a client is to see it.
+func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
+	b = append(b, '{')
+	start := len(b)
+	for _, a := range r.Type.root.Sub {
+		show, all := p.shows(a, !p.named)
+		if !show {
+			continue
+		}
+		v, err := r.Value(a)
+		if err != nil {
+			return nil, err
+		}
+		if !v.assigned() {
+			continue
+		}
+		at := len(b)
+		if at > start {
+			b = append(b, ',')
+		}
+		b = append(appendText(b, a.Name), ':')
+		var n int
+		if b, n, err = appendShown(b, r, a, v, p, all); err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			b = b[:at]
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// appendShown appends what is shown of a value and says how many values that were; if none, what it has appended is void.
+func appendShown(b []byte, r *Resource, a *Attribute, v Value, p *projection, all bool) ([]byte, int, error) {
+	switch v.kind {
+	case list:
+		b = append(b, '[')
+		n := 0
+		for _, e := range v.list {
+			at := len(b)
+			if n > 0 {
+				b = append(b, ',')
+			}
+			var m int
+			var err error
+			if b, m, err = appendShown(b, r, a, e, p, all); err != nil {
+				return nil, 0, err
+			}
+			if m == 0 {
+				b = b[:at]
+				continue
+			}
+			n++
+		}
+		return append(b, ']'), n, nil
+	case object:
+		if r.resolve != nil && a.refers() {
+			var err error
+			if v, err = r.resolve(a, v); err != nil {
+				return nil, 0, err
+			}
+		}
+		b = append(b, '{')
+		n := 0
+		for _, f := range v.obj.fields {
+			show, whole := p.shows(f.attr, all)
+			if !show {
+				continue
+			}
+			at := len(b)
+			if n > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendText(b, f.attr.Name), ':')
+			var m int
+			var err error
+			if b, m, err = appendShown(b, r, f.attr, f.value, p, whole); err != nil {
+				return nil, 0, err
+			}
+			if m == 0 {
+				b = b[:at]
+				continue
+			}
+			n++
+		}
+		return append(b, '}'), n, nil
+	default:
+		return v.appendJSON(b), 1, nil
+	}
+}

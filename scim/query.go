@@ -1,0 +1,383 @@
+package scim
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"scimbox/storage"
+)
+
+// query is what a GET on a collection and a SearchRequest ask for (RFC 7644 sections 3.4.2 and 3.4.3, RFC 9865).
+type query struct {
+	filtered   bool // a filter was given; an empty one is none of the grammar, and must not find everything
+	filter     string
+	sortBy     string
+	descending bool
+	start      int // 1-based
+	count      int // -1: not given
+	cursor     *string
+
+	attributes, excluded []string
+}
+
+// part is the share of one resource type in a query.
+type part struct {
+	t      *ResourceType
+	filter *Filter
+	sort   *Path
+	plan   lookup
+	shown  projection
+}
+
+// page is an answer to a query.
+type page struct {
+	total     int // -1: not counted
+	start     int // 0: a cursor's page
+	resources [][]byte
+	next      string
+}
+
+// search answers a query over one resource type or, at the root, over all of them.
+func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q query) (*page, error) {
+	parts, err := s.bind(c, types, q)
+	if err != nil {
+		return nil, err
+	}
+	count := q.count
+	if count < 0 {
+		count = s.o.DefaultResults
+	}
+	count = min(count, s.o.MaxResults)
+	if q.cursor != nil {
+		return s.searchByCursor(ctx, c, parts, q, count)
+	}
+	p := &page{start: max(q.start, 1)}
+	seq := s.store.LastSeq()
+	err = s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
+		p.total, p.resources = 0, nil
+		skip := p.start - 1
+		for i := range parts {
+			total, err := s.pageOf(tx, c, &parts[i], q, seq, &skip, count, p)
+			if err != nil {
+				return err
+			}
+			p.total += total
+		}
+		return nil
+	})
+	return p, err
+}
+
+// bind gives a query its meaning for each resource type. Where it spans several, what one of them does not have counts
+// as unassigned there (RFC 7644 section 3.4.2.1), but nobody at all having it is a mistake.
+func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) {
+	var e *Expr
+	if q.filtered {
+		var err error
+		if e, err = ParseFilter(q.filter, c.q.filterOptions()); err != nil {
+			return nil, err
+		}
+	}
+	var parts []part
+	var foreign error
+	for _, t := range types {
+		p := part{t: t, plan: everything}
+		var err error
+		if p.shown, err = newProjection(t, q.attributes, q.excluded, c.q); err != nil {
+			return nil, err
+		}
+		if e != nil {
+			o := c.q.bindOptions()
+			if _, err := BindFilter(t, e, o); err != nil {
+				foreign = err
+				if len(types) == 1 {
+					return nil, err
+				}
+				o.ForeignUnassigned = true
+			}
+			if p.filter, err = BindFilter(t, e, o); err != nil {
+				return nil, err
+			}
+			p.plan = s.plan(t, p.filter)
+		}
+		if q.sortBy != "" {
+			path, err := s.bindSort(t, q.sortBy, c.q)
+			switch {
+			case err == nil:
+				p.sort = &path
+			case len(types) == 1:
+				return nil, err
+			}
+		}
+		parts = append(parts, p)
+	}
+	if foreign != nil && !slices.ContainsFunc(types, func(t *ResourceType) bool { return mentions(t, e, c.q) }) {
+		return nil, foreign
+	}
+	return parts, nil
+}
+
+// mentions says whether some attribute of e is one of t's.
+func mentions(t *ResourceType, e *Expr, q quirks) bool {
+	if e == nil {
+		return false
+	}
+	if e.Attr.Name != "" {
+		if _, err := BindAttr(t, e.Attr.String(), q.bindOptions()); err == nil {
+			return true
+		}
+	}
+	return slices.ContainsFunc(e.Args, func(a *Expr) bool { return mentions(t, a, q) })
+}
+
+func (s *Service) bindSort(t *ResourceType, name string, q quirks) (Path, error) {
+	p, err := BindAttr(t, name, q.bindOptions())
+	if err != nil {
+		return p, &Error{Status: 400, Type: InvalidValue, Detail: fmt.Sprintf("sortBy: %s", detailOf(err)), Err: err}
+	}
+	a := p.target()
+	if a.Type == Complex && p.Attr != nil && p.Sub == nil && p.Attr.MultiValued && p.Attr.value() != nil {
+		p.Sub = p.Attr.value()
+		a = p.Sub
+	}
+	switch {
+	case a.Type == Complex:
+		return p, bad(InvalidValue, "sortBy: %s is complex and has no order; name a sub-attribute, such as %s.%s", quote(name), a.Name, a.Sub[0].Name)
+	case a.Returned == ReturnedNever:
+		return p, bad(InvalidValue, "sortBy: %s cannot be sorted by", quote(name))
+	}
+	return p, nil
+}
+
+// pageOf adds to p what one resource type has of it and returns how many resources of the type match.
+func (s *Service) pageOf(tx *storage.Tx, c *call, q *part, asked query, seq uint64, skip *int, count int, p *page) (int, error) {
+	if field, ok := s.order(q); ok && q.filter == nil {
+		return s.orderedPage(tx, c, q, field, asked.descending, seq, skip, count, p)
+	}
+	key := walkKey{c.caller.Tenant, q.t.Name, fingerprintOf(asked), asked.descending}
+	ids, ok := s.walks.list(key, seq)
+	if !ok {
+		var err error
+		if ids, err = s.matches(tx, c, q, asked.descending); err != nil {
+			return 0, err
+		}
+		s.walks.keep(key, seq, ids)
+	}
+	for _, id := range ids[min(*skip, len(ids)):] {
+		if len(p.resources) >= count {
+			break
+		}
+		if err := s.show(tx, c, q, id, p); err != nil {
+			return 0, err
+		}
+	}
+	*skip = max(0, *skip-len(ids))
+	return len(ids), nil
+}
+
+// order returns the field of the index that has the resources of a query in their order, if there is one.
+func (s *Service) order(q *part) (string, bool) {
+	if q.sort == nil {
+		return foldName(q.t.idAttr.Name), true
+	}
+	for _, x := range s.index[q.t] {
+		if x.sorted && x.target == q.sort.target() {
+			return x.field, true
+		}
+	}
+	return "", false
+}
+
+// orderedPage takes a page straight from an index. Where the last page ended is remembered, so that the next one does not
+// count its way there again.
+func (s *Service) orderedPage(tx *storage.Tx, c *call, q *part, field string, descending bool, seq uint64, skip *int, count int, p *page) (int, error) {
+	n, err := tx.Count(q.t.Name)
+	if err != nil {
+		return 0, err
+	}
+	total := int(n)
+	if *skip >= total || count == len(p.resources) {
+		*skip = max(0, *skip-total)
+		return total, nil
+	}
+	key := walkKey{c.caller.Tenant, q.t.Name, field, descending}
+	at, after := s.walks.position(key, seq, *skip)
+	span := storage.TermRange{After: after, Reverse: descending && q.sort != nil}
+	var last storage.Hit
+	for hit, err := range tx.Find(q.t.Name, field, span) {
+		if err != nil {
+			return 0, err
+		}
+		if at < *skip {
+			at++
+			continue
+		}
+		if len(p.resources) >= count {
+			break
+		}
+		if err := s.show(tx, c, q, hit.ID, p); err != nil {
+			return 0, err
+		}
+		at, last = at+1, hit
+	}
+	if last.ID != "" {
+		s.walks.remember(key, seq, at, last)
+	}
+	*skip = 0
+	return total, nil
+}
+
+// matches returns the ids of all resources that a query matches, in its order.
+func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]string, error) {
+	type match struct {
+		id  string
+		key []byte // nil: no value
+	}
+	var list []match
+	seen := map[string]bool{}
+	examined := 0
+	for id, err := range s.candidates(tx, q.t, q.plan) {
+		if err != nil {
+			return nil, err
+		}
+		if seen[id] {
+			continue
+		}
+		if examined++; examined > s.o.MaxScan {
+			return nil, s.tooMany(q)
+		}
+		seen[id] = true
+		m := match{id: id}
+		if !q.plan.exact || q.sort != nil {
+			r, err := s.examine(tx, c, q, id)
+			if err != nil {
+				return nil, err
+			}
+			if r == nil {
+				continue
+			}
+			if q.sort != nil {
+				m.key = sortValue(r, *q.sort)
+			}
+		}
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(a, b match) int {
+		if q.sort == nil {
+			return strings.Compare(a.id, b.id)
+		}
+		n := 0
+		switch {
+		case a.key == nil && b.key == nil:
+		case a.key == nil:
+			n = 1
+		case b.key == nil:
+			n = -1
+		default:
+			n = bytes.Compare(a.key, b.key)
+		}
+		if n == 0 {
+			n = strings.Compare(a.id, b.id)
+		}
+		if descending {
+			n = -n
+		}
+		return n
+	})
+	ids := make([]string, len(list))
+	for i, m := range list {
+		ids[i] = m.id
+	}
+	return ids, nil
+}
+
+func (s *Service) tooMany(q *part) error {
+	return bad(TooMany, "the query would examine more than %d %s resources; filter by an indexed attribute (id, userName, displayName, externalId, emails.value, members.value, meta.lastModified), or raise [scim] max_scan", s.o.MaxScan, q.t.Name)
+}
+
+// examine returns the resource of an id if it matches the query, else nil.
+func (s *Service) examine(tx *storage.Tx, c *call, q *part, id string) (*Resource, error) {
+	rec, err := tx.Get(q.t.Name, id)
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.load(tx, q.t, rec, c.base)
+	if err != nil {
+		return nil, err
+	}
+	if q.filter != nil {
+		if ok, err := q.filter.Match(r); !ok || err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// show adds the resource of an id to a page, if it is still what the query matches: an index is only a hint.
+func (s *Service) show(tx *storage.Tx, c *call, q *part, id string, p *page) error {
+	r, err := s.examine(tx, c, q, id)
+	if err != nil || r == nil {
+		return err
+	}
+	b, err := appendResource(nil, r, &q.shown)
+	if err != nil {
+		return err
+	}
+	p.resources = append(p.resources, b)
+	return nil
+}
+
+// sortValue is the key that a resource is sorted by: of several values the primary one, else the first (RFC 7644
+// section 3.4.2.3); nil if it has none.
+func sortValue(r *Resource, p Path) []byte {
+	o := r.Object
+	if p.Ext != nil {
+		o = o.Get(p.Ext).obj
+	}
+	v := o.Get(p.Attr)
+	if (p.Attr.linked || p.Attr.derived) && p.Ext == nil {
+		v, _ = r.Value(p.Attr)
+	}
+	if v.kind == list {
+		first := v.list[0]
+		if primary := p.Attr.byName["primary"]; primary != nil {
+			for _, e := range v.list {
+				if e.sub(primary).flag {
+					first = e
+				}
+			}
+		}
+		v = first
+	}
+	if p.Sub != nil {
+		v = v.sub(p.Sub)
+		for e := range v.each {
+			v = e
+			break
+		}
+	}
+	if !v.assigned() {
+		return nil
+	}
+	return sortKey(p.target(), v)
+}
+
+// fingerprintOf tells queries apart whose pages must not be mixed up.
+func fingerprintOf(q query) string {
+	sum := sha256.Sum256([]byte(q.filter + "\x00" + foldName(q.sortBy) + "\x00" + fmt.Sprint(q.descending)))
+	return string(sum[:16])
+}
+
+func detailOf(err error) string {
+	if e, ok := err.(*Error); ok {
+		return e.Detail
+	}
+	return err.Error()
+}

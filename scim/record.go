@@ -1,0 +1,318 @@
+package scim
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"scimbox/storage"
+)
+
+// This file is where resources become records and come back. A record's body is the JSON of the attributes that belong
+// to the resource itself: id and meta are the record's own, schemas follow from the data, and linked attributes are links.
+
+// timeForm is how created and lastModified are written: always six digits, so that as text they sort as they do in time.
+const timeForm = "2006-01-02T15:04:05.000000Z"
+
+// stored says whether a top-level attribute is part of a record's body.
+func (t *ResourceType) stored(a *Attribute) bool {
+	return a != t.schemasAttr && a != t.idAttr && a != t.metaAttr && !a.linked && !a.derived && !a.secret()
+}
+
+// secret says whether only a hash of a's value is kept, in a record of its own: User.password.
+func (a *Attribute) secret() bool {
+	return a.Returned == ReturnedNever && a.Mutability == WriteOnly && a.Name == "password"
+}
+
+// encodeBody returns the body under which o is stored.
+func encodeBody(t *ResourceType, o *Object) []byte {
+	kept := &Object{extra: o.extra}
+	for _, f := range o.fields {
+		if t.stored(f.attr) {
+			kept.fields = append(kept.fields, f)
+		}
+	}
+	return kept.appendJSON(nil)
+}
+
+// decodeBody reads a body. What today's schema does not know, or knows to be of another type, is kept as it is.
+func decodeBody(t *ResourceType, body []byte) (*Object, error) {
+	n, err := readNode(jsontext.NewDecoder(bytes.NewReader(body)), 0)
+	if err != nil {
+		return nil, fmt.Errorf("the stored body of a %s is no JSON: %w", t.Name, err)
+	}
+	return storedObject(t.root, n), nil
+}
+
+func storedObject(a *Attribute, n *node) *Object {
+	o := &Object{fields: make([]field, 0, len(n.members))}
+	for _, m := range n.members {
+		if s := a.sub(m.name); s != nil {
+			if v, ok := storedValue(s, m.value); ok {
+				o.Set(s, v)
+				continue
+			}
+		}
+		o.extra = append(o.extra, rawMember{m.name, m.value.appendJSON(nil)})
+	}
+	return o
+}
+
+func storedValue(a *Attribute, n *node) (Value, bool) {
+	if !a.MultiValued {
+		return storedSingle(a, n)
+	}
+	if n.kind != '[' {
+		return Value{}, false
+	}
+	l := make([]Value, 0, len(n.items))
+	for _, e := range n.items {
+		v, ok := storedSingle(a, e)
+		if !ok {
+			return Value{}, false
+		}
+		l = append(l, v)
+	}
+	return listValue(l), true
+}
+
+func storedSingle(a *Attribute, n *node) (Value, bool) {
+	switch {
+	case a.Type == Complex && n.kind == '{':
+		return objectValue(storedObject(a, n)), true
+	case a.Type == Boolean && (n.kind == 't' || n.kind == 'f'):
+		return boolValue(n.kind == 't'), true
+	case (a.Type == Integer || a.Type == Decimal) && n.kind == '0':
+		return numberValue(n.text), true
+	case a.Type != Complex && a.Type != Boolean && a.Type != Integer && a.Type != Decimal && n.kind == '"':
+		return textValue(n.text), true
+	}
+	return Value{}, false
+}
+
+// load turns a record into a resource. What is linked is fetched from tx when it is asked for, so that the resource
+// must not outlive the transaction unless those attributes are left alone. base is the URL that locations start with.
+func (s *Service) load(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
+	o, err := decodeBody(t, rec.Body)
+	if err != nil {
+		return nil, err
+	}
+	r := &Resource{Type: t, ID: rec.ID, Stamp: rec.Stamp, Object: o}
+	r.complete(base)
+	r.attach(s, tx, base)
+	return r, nil
+}
+
+// attach lets r fetch what is linked from tx, of which it sees the state that the transaction sees.
+func (r *Resource) attach(s *Service, tx *storage.Tx, base string) {
+	ref := storage.Ref{Tenant: tx.Tenant(), Kind: r.Type.Name, ID: r.ID}
+	r.load = func(a *Attribute, id string) (Value, error) {
+		if a.linked {
+			return s.members(tx, ref, a, id, base)
+		}
+		return s.memberships(tx, ref, a, id, base)
+	}
+	r.resolve = func(a *Attribute, v Value) (Value, error) { return s.resolve(tx, a, v, base) }
+}
+
+// complete sets the attributes that are not part of the body: id, meta and schemas.
+func (r *Resource) complete(base string) {
+	t, o := r.Type, r.Object
+	o.Set(t.idAttr, textValue(r.ID))
+	m := &Object{}
+	for name, v := range map[string]string{
+		"resourceType": t.Name,
+		"created":      r.Stamp.Created.UTC().Format(timeForm),
+		"lastModified": r.Stamp.Modified.UTC().Format(timeForm),
+		"location":     location(base, t, r.ID),
+		"version":      etag(r.Stamp.Version),
+	} {
+		m.Set(t.metaAttr.byName[foldName(name)], textValue(v))
+	}
+	o.Set(t.metaAttr, objectValue(m))
+	o.Set(t.schemasAttr, schemasOf(t, o))
+}
+
+// schemasOf lists the schema of t and of those extensions that o has data of.
+func schemasOf(t *ResourceType, o *Object) Value {
+	l := []Value{textValue(t.Schema.ID)}
+	for _, f := range o.fields {
+		if f.attr.extension && len(f.value.obj.fields) > 0 {
+			l = append(l, textValue(f.attr.Name))
+		}
+	}
+	return listValue(l)
+}
+
+func location(base string, t *ResourceType, id string) string { return base + t.Endpoint + "/" + id }
+
+// etag is the version of a resource, a weak entity tag: the same version is answered in several projections.
+func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+
+// Terms. A field is the attribute's path in lower case. Single-valued attributes have a term even if they have no value, so that
+// walking an index in order meets every resource: RFC 7644 section 3.4.2.3 puts those without a value last, and first
+// when descending, which is where `absent` stands. What is unique has a second term whose field starts with "=", because
+// the value of an ordered term is cut off where it gets long.
+
+const (
+	presentTerm = 0x01
+	absentTerm  = 0x02
+)
+
+// indexField returns the field of the terms of an attribute, "" if it is not indexed.
+func indexField(a *Attribute) string {
+	if a.Indexed || a.Uniqueness == UniqueServer || a.Uniqueness == UniqueGlobal {
+		return foldName(a.Path())
+	}
+	return ""
+}
+
+// indexedAttribute is an attribute that terms are made of, and how to get there.
+type indexedAttribute struct {
+	path   Path
+	target *Attribute
+	field  string
+	sorted bool // single-valued, so that its terms are an order of the resources
+	unique bool
+}
+
+// indexes lists what is indexed of t: what the schema says, meta.lastModified and id.
+func indexes(t *ResourceType) []indexedAttribute {
+	var l []indexedAttribute
+	add := func(p Path, target *Attribute, sorted bool) {
+		l = append(l, indexedAttribute{p, target, foldName(target.Path()), sorted,
+			target != t.idAttr && (target.Uniqueness == UniqueServer || target.Uniqueness == UniqueGlobal)})
+	}
+	add(Path{Attr: t.idAttr}, t.idAttr, true)
+	modified := t.metaAttr.byName["lastmodified"]
+	add(Path{Attr: t.metaAttr, Sub: modified}, modified, true)
+	var walk func(ext *Attribute, list []*Attribute)
+	walk = func(ext *Attribute, list []*Attribute) {
+		for _, a := range list {
+			switch {
+			case a == t.idAttr || a == t.metaAttr || a == t.schemasAttr || a.linked || a.derived || a.secret():
+			case a.extension:
+				walk(a, a.Sub)
+			case a.Type == Complex:
+				for _, sub := range a.Sub {
+					if indexField(sub) != "" {
+						add(Path{Ext: ext, Attr: a, Sub: sub}, sub, !a.MultiValued && !sub.MultiValued)
+					}
+				}
+			case indexField(a) != "":
+				add(Path{Ext: ext, Attr: a}, a, !a.MultiValued)
+			}
+		}
+	}
+	walk(nil, t.root.Sub)
+	return l
+}
+
+// fingerprint changes when records of t must be indexed anew.
+func (s *Service) fingerprint(t *ResourceType) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "1/%s", KeyFormat)
+	for _, x := range s.index[t] {
+		fmt.Fprintf(&b, " %s:%s:%t:%t:%t", x.field, x.target.Type, x.target.CaseExact, x.sorted, x.unique)
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return fmt.Sprintf("%x", sum[:16])
+}
+
+// terms returns everything that a resource can be found by.
+func (s *Service) terms(t *ResourceType, o *Object, id string, modified time.Time) []storage.Term {
+	l := make([]storage.Term, 0, len(s.index[t])+2)
+	for _, x := range s.index[t] {
+		field := x.field
+		n := 0
+		each := func(v Value) {
+			if !v.assigned() {
+				return
+			}
+			n++
+			l = append(l, storage.Term{Field: field, Value: presentValue(x.target, v)})
+			if x.unique {
+				l = append(l, storage.Term{Field: "=" + field, Value: uniqueValue(x.target, v), Unique: true})
+			}
+		}
+		switch {
+		case x.target == t.idAttr:
+			each(textValue(id))
+		case x.path.Attr == t.metaAttr:
+			each(textValue(modified.UTC().Format(timeForm)))
+		default:
+			c := o
+			if x.path.Ext != nil {
+				c = o.Get(x.path.Ext).obj
+			}
+			for v := range c.Get(x.path.Attr).each {
+				if x.path.Sub == nil {
+					each(v)
+					continue
+				}
+				for e := range v.sub(x.path.Sub).each {
+					each(e)
+				}
+			}
+		}
+		if n == 0 && x.sorted {
+			l = append(l, storage.Term{Field: field, Value: []byte{absentTerm}})
+		}
+	}
+	return dedupe(l)
+}
+
+// dedupe drops terms that stand twice: two e-mail addresses may be the same but for their type.
+func dedupe(l []storage.Term) []storage.Term {
+	kept := l[:0]
+	for i, t := range l {
+		twice := false
+		for _, k := range kept[max(0, len(kept)-8):] {
+			if k.Field == t.Field && k.Unique == t.Unique && bytes.Equal(k.Value, t.Value) {
+				twice = true
+				break
+			}
+		}
+		if !twice {
+			kept = append(kept, l[i])
+		}
+	}
+	return kept
+}
+
+// presentValue is the value of the ordered term of v.
+func presentValue(a *Attribute, v Value) []byte {
+	return append([]byte{presentTerm}, termOf(a, v)...)
+}
+
+// uniqueValue is the value of the unique term of v: nothing of it is cut off, long ones are hashed.
+func uniqueValue(a *Attribute, v Value) []byte {
+	k := sortKey(a, v)
+	if len(k) <= 256 {
+		return append([]byte{'v'}, k...)
+	}
+	sum := sha256.Sum256(k)
+	return append([]byte{'h'}, sum[:]...)
+}
+
+// taken turns a unique term that another resource has into the error that the client reads.
+func (s *Service) taken(t *ResourceType, err error) error {
+	var c *storage.ConflictError
+	if !errors.As(err, &c) {
+		return err
+	}
+	name := strings.TrimPrefix(c.Field, "=")
+	for _, x := range s.index[t] {
+		if x.field == name {
+			name = x.target.Path()
+		}
+	}
+	return &Error{Status: 409, Type: NotUnique, Err: err,
+		Detail: fmt.Sprintf("another %s has this %s already; it must be unique, and case and width of letters make no difference", t.Name, name)}
+}

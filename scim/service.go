@@ -1,0 +1,614 @@
+package scim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"scimbox/storage"
+)
+
+// Service is SCIM without HTTP: each of its operations is one transaction on the store. It is safe for concurrent use.
+type Service struct {
+	store *storage.Store
+	types *Types
+	o     Options
+	index map[*ResourceType][]indexedAttribute
+
+	cursors *cursors
+	walks   *walks
+
+	mu      sync.Mutex
+	unknown map[string]int64
+	marked  map[string]bool // "<tenant>/<type>" whose fingerprint is known to be stored
+}
+
+// NewService returns a service for the resources of types in store. Records whose terms were made by other rules, because
+// the schemas or the key format have changed since, are indexed anew before it returns; an error says which two
+// resources stand in the way where an attribute has become unique.
+func NewService(ctx context.Context, store *storage.Store, types *Types, o Options) (*Service, error) {
+	s := &Service{
+		store: store, types: types, o: o.withDefaults(),
+		index:   map[*ResourceType][]indexedAttribute{},
+		unknown: map[string]int64{}, marked: map[string]bool{},
+		walks: newWalks(),
+	}
+	for _, t := range types.ResourceTypes {
+		s.index[t] = indexes(t)
+	}
+	if err := s.reindex(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.cursors, err = newCursors(ctx, store, s.o); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// UnknownAttributes returns how often clients have sent which attribute that no schema has, since the start.
+func (s *Service) UnknownAttributes() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.unknown)
+}
+
+// countUnknown counts, under a bounded number of names: they are the client's to choose.
+func (s *Service) countUnknown(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.unknown[name]; !ok && len(s.unknown) >= 1000 {
+		name = "others"
+	}
+	s.unknown[name]++
+}
+
+// call is what one operation needs to know of the request that asked for it.
+type call struct {
+	caller Caller
+	q      quirks
+	t      *ResourceType
+	base   string     // URL that locations start with
+	shown  projection // of the answer
+	ifMatch,
+	ifNoneMatch condition
+	quiet bool   // the answer shows nothing of the resource
+	id    string // that a new resource is to have, "" for a fresh one: bulk requests refer to what is yet to be made
+	// pending says which kind of resource an id is going to be, in a bulk request. May be nil.
+	pending func(id string) (kind string, ok bool)
+}
+
+// answer is what an operation on one resource came to.
+type answer struct {
+	id, location, etag string
+	body               []byte // nil if quiet
+	unchanged          bool   // a conditional GET: the client has this version
+}
+
+func (c *call) origin() storage.Origin {
+	return storage.Origin{Actor: c.caller.Actor, Client: c.caller.Client, Request: c.caller.Request}
+}
+
+func (s *Service) decoder(c *call) decoder {
+	c.shown.assigned = map[*Attribute]bool{}
+	return decoder{t: c.t, q: c.q, strict: s.o.Strict, unknown: s.countUnknown, specified: c.shown.assigned}
+}
+
+// mayWrite is asked before everything that changes a resource, whatever door it comes through. Whoever authenticates
+// requests judges them by method and path alone.
+func (c *call) mayWrite() error {
+	if c.caller.ReadOnly {
+		return &Error{Status: http.StatusForbidden, Detail: "the token may only read"}
+	}
+	return nil
+}
+
+// create makes a resource from the body of a POST (RFC 7644 section 3.3).
+func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, error) {
+	if err := c.mayWrite(); err != nil {
+		return nil, err
+	}
+	d := s.decoder(c)
+	o, err := d.resource(body)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRequired(c.t, o); err != nil {
+		return nil, err
+	}
+	hash, err := s.takeSecret(c.t, o)
+	if err != nil {
+		return nil, err
+	}
+	members, err := takeLinked(c.t, o)
+	if err != nil {
+		return nil, err
+	}
+	id := c.id
+	if id == "" {
+		u, err := uuid.NewV7()
+		if err != nil {
+			return nil, fmt.Errorf("making an id: %w", err)
+		}
+		id = u.String()
+	}
+	if err := s.markIndexed(ctx, c); err != nil {
+		return nil, err
+	}
+	ref := storage.Ref{Tenant: c.caller.Tenant, Kind: c.t.Name, ID: id}
+	var done *Resource
+	err = s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+		done = nil
+		now := o.Clone()
+		if err := s.uniqueName(tx, c, now, ref.ID); err != nil {
+			return err
+		}
+		stamp := tx.Stamp(storage.Stamp{})
+		if err := s.put(tx, c.t, ref, stamp, now); err != nil {
+			return err
+		}
+		l := &links{s: s, tx: tx, from: ref, q: c.q, pending: c.pending}
+		for a, v := range members {
+			if err := l.add(a, v.list); err != nil {
+				return err
+			}
+		}
+		if hash != nil {
+			if err := putSecret(tx, ref, stamp, hash); err != nil {
+				return err
+			}
+		}
+		if err := tx.Log(entry("create", ref, c.t, nil, now, l, hash != nil)); err != nil {
+			return err
+		}
+		done = &Resource{Type: c.t, ID: ref.ID, Stamp: stamp, Object: now}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.written(ctx, c, done)
+}
+
+// replace makes a resource what the body of a PUT says (RFC 7644 section 3.5.1). What the body leaves out is cleared,
+// except the password, which nobody can read back.
+func (s *Service) replace(ctx context.Context, c *call, id string, body *node) (*answer, error) {
+	if err := c.mayWrite(); err != nil {
+		return nil, err
+	}
+	d := s.decoder(c)
+	o, err := d.resource(body)
+	if err != nil {
+		return nil, s.missingFirst(ctx, c, id, err)
+	}
+	hash, err := s.takeSecret(c.t, o)
+	if err != nil {
+		return nil, err
+	}
+	members, err := takeLinked(c.t, o)
+	if err != nil {
+		return nil, err
+	}
+	return s.change(ctx, c, id, "replace", func(e *edit) error {
+		now := o.Clone()
+		if err := takeOver(c.t.root, e.object, now, ""); err != nil {
+			return err
+		}
+		e.object, e.hash = now, hash
+		for _, a := range c.t.root.Sub {
+			if !a.linked {
+				continue
+			}
+			if a.Mutability == Immutable && !members[a].assigned() {
+				continue
+			}
+			if err := e.links.replace(a, members[a].list); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// patch applies the operations in the body of a PATCH, all or none (RFC 7644 section 3.5.2).
+func (s *Service) patch(ctx context.Context, c *call, id string, body *node) (*answer, error) {
+	if err := c.mayWrite(); err != nil {
+		return nil, err
+	}
+	d := patchDecoder{s.decoder(c), id}
+	ops, err := d.decode(body)
+	if err != nil {
+		return nil, s.missingFirst(ctx, c, id, err)
+	}
+	hash, forget, ops, err := s.takeSecretOps(ops)
+	if err != nil {
+		return nil, err
+	}
+	return s.change(ctx, c, id, "patch", func(e *edit) error {
+		e.hash, e.forget = hash, forget
+		ed := editor{t: c.t, q: c.q, object: e.object, links: e.links}
+		if err := ed.applyAll(ops); err != nil {
+			return err
+		}
+		e.object = ed.object
+		return nil
+	})
+}
+
+// missingFirst answers 404 rather than what is wrong with a body that is for nobody.
+func (s *Service) missingFirst(ctx context.Context, c *call, id string, err error) error {
+	missing := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
+		_, err := s.fetch(tx, c.t, id)
+		return err
+	})
+	var e *Error
+	if errors.As(missing, &e) && e.Status == http.StatusNotFound {
+		return missing
+	}
+	return err
+}
+
+// edit is a resource that is being changed inside a transaction.
+type edit struct {
+	object *Object
+	links  *links
+	hash   []byte // of a new password
+	forget bool   // the password goes
+}
+
+// change runs fn on a copy of a resource and stores what it makes of it. If that is what was there, nothing is written:
+// neither version nor lastModified move (RFC 7644 section 3.5.2.1).
+func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*edit) error) (*answer, error) {
+	var done *Resource
+	err := s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+		done = nil
+		rec, err := s.fetch(tx, c.t, id)
+		if err != nil {
+			return err
+		}
+		if err := c.preconditions(rec.Version); err != nil {
+			return err
+		}
+		old, err := decodeBody(c.t, rec.Body)
+		if err != nil {
+			return err
+		}
+		e := &edit{object: old.Clone(), links: &links{s: s, tx: tx, from: rec.Ref, q: c.q, pending: c.pending}}
+		if err := fn(e); err != nil {
+			return err
+		}
+		if err := checkRequired(c.t, e.object); err != nil {
+			return err
+		}
+		done = &Resource{Type: c.t, ID: id, Stamp: rec.Stamp, Object: e.object}
+		if e.forget {
+			if e.forget, err = hasSecret(tx, rec.Ref); err != nil {
+				return err
+			}
+		}
+		body := encodeBody(c.t, e.object)
+		if string(body) == string(rec.Body) && !e.links.changed() && e.hash == nil && !e.forget {
+			return nil
+		}
+		if err := s.uniqueName(tx, c, e.object, id); err != nil {
+			return err
+		}
+		stamp := tx.Stamp(rec.Stamp)
+		if err := s.put(tx, c.t, rec.Ref, stamp, e.object); err != nil {
+			return err
+		}
+		switch {
+		case e.hash != nil:
+			err = putSecret(tx, rec.Ref, stamp, e.hash)
+		case e.forget:
+			err = deleteSecret(tx, rec.Ref)
+		}
+		if err != nil {
+			return err
+		}
+		done.Stamp = stamp
+		return tx.Log(entry(op, rec.Ref, c.t, old, e.object, e.links, e.hash != nil || e.forget))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.written(ctx, c, done)
+}
+
+// delete removes a resource and its memberships (RFC 7644 section 3.6).
+func (s *Service) delete(ctx context.Context, c *call, id string) error {
+	if err := c.mayWrite(); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+		rec, err := s.fetch(tx, c.t, id)
+		if err != nil {
+			return err
+		}
+		if err := c.preconditions(rec.Version); err != nil {
+			return err
+		}
+		old, err := decodeBody(c.t, rec.Body)
+		if err != nil {
+			return err
+		}
+		if err := s.touchGroups(tx, rec.Ref); err != nil {
+			return err
+		}
+		if err := tx.Delete(rec.Kind, rec.ID); err != nil {
+			return err
+		}
+		if err := deleteSecret(tx, rec.Ref); err != nil {
+			return err
+		}
+		return tx.Log(entry("delete", rec.Ref, c.t, old, nil, nil, false))
+	})
+}
+
+// touchGroups moves the version of every resource that refers to ref as a member: losing a member is a change of it.
+func (s *Service) touchGroups(tx *storage.Tx, ref storage.Ref) error {
+	seen := map[storage.Ref]bool{}
+	for _, t := range s.types.ResourceTypes {
+		for _, a := range t.root.Sub {
+			if !a.linked {
+				continue
+			}
+			for link, err := range tx.Backlinks(ref, linkField(a), "") {
+				if err != nil {
+					return err
+				}
+				seen[link.From] = true
+			}
+		}
+	}
+	delete(seen, ref)
+	for from := range seen {
+		t := s.types.ByName(from.Kind)
+		if t == nil {
+			continue // of a type that was taken out of the custom schemas, and shown to nobody
+		}
+		rec, err := tx.Get(from.Kind, from.ID)
+		if err != nil {
+			return err
+		}
+		o, err := decodeBody(t, rec.Body)
+		if err != nil {
+			return err
+		}
+		if err := s.put(tx, t, from, tx.Stamp(rec.Stamp), o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// get reads one resource (RFC 7644 section 3.4.1).
+func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) {
+	var a *answer
+	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
+		rec, err := s.fetch(tx, c.t, id)
+		if err != nil {
+			return err
+		}
+		r, err := s.load(tx, c.t, rec, c.base)
+		if err != nil {
+			return err
+		}
+		if c.ifMatch.given && !c.ifMatch.holds(rec.Version) {
+			return c.stale(rec.Version)
+		}
+		a = c.answerFor(r)
+		if c.ifNoneMatch.given && c.ifNoneMatch.holds(rec.Version) {
+			a.unchanged = true
+			return nil
+		}
+		a.body, err = appendResource(nil, r, &c.shown)
+		return err
+	})
+	return a, err
+}
+
+func (s *Service) fetch(tx *storage.Tx, t *ResourceType, id string) (storage.Record, error) {
+	if !validID(id) {
+		return storage.Record{}, notFound(t, id)
+	}
+	rec, err := tx.Get(t.Name, id)
+	if isNotFound(err) {
+		return rec, notFound(t, id)
+	}
+	return rec, err
+}
+
+func notFound(t *ResourceType, id string) error {
+	return &Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no %s with the id %s", t.Name, quote(id))}
+}
+
+func isNotFound(err error) bool { return errors.Is(err, storage.ErrNotFound) }
+
+func (s *Service) put(tx *storage.Tx, t *ResourceType, ref storage.Ref, stamp storage.Stamp, o *Object) error {
+	err := tx.Put(storage.Record{Ref: ref, Stamp: stamp, Body: encodeBody(t, o), Terms: s.terms(t, o, ref.ID, stamp.Modified)})
+	return s.taken(t, err)
+}
+
+func (c *call) answerFor(r *Resource) *answer {
+	return &answer{id: r.ID, location: location(c.base, r.Type, r.ID), etag: etag(r.Stamp.Version)}
+}
+
+// written answers for a resource that has just been stored. What belongs to it is told as it was stored; what is linked is
+// read afterwards, so that the committer does not wait for it. That the request's time is over by now does not undo the
+// change, and an error here must not say that nothing was changed.
+func (s *Service) written(ctx context.Context, c *call, r *Resource) (*answer, error) {
+	a := c.answerFor(r)
+	if c.quiet {
+		return a, nil
+	}
+	r.complete(c.base)
+	err := s.store.View(context.WithoutCancel(ctx), c.caller.Tenant, func(tx *storage.Tx) error {
+		r.attach(s, tx, c.base)
+		var err error
+		a.body, err = appendResource(nil, r, &c.shown)
+		return err
+	})
+	if err != nil {
+		return nil, &Error{Status: http.StatusServiceUnavailable, Detail: "the change was made, but it cannot be shown; read the resource before sending it again", Err: err}
+	}
+	return a, nil
+}
+
+// takeLinked takes the values of linked attributes out of what a client sent.
+func takeLinked(t *ResourceType, o *Object) (map[*Attribute]Value, error) {
+	taken := map[*Attribute]Value{}
+	for _, a := range t.root.Sub {
+		if !a.linked {
+			continue
+		}
+		v := o.Get(a)
+		o.Set(a, Value{})
+		if a.Required && !v.assigned() {
+			return nil, bad(InvalidValue, "%q is required and has no value", a.Name)
+		}
+		if v.assigned() {
+			taken[a] = v
+		}
+	}
+	return taken, nil
+}
+
+// uniqueName refuses a second group of a name, where that is asked for: Entra and Okta link a group by its name, and a
+// second one would take its members (docs/clients/entra.md).
+func (s *Service) uniqueName(tx *storage.Tx, c *call, o *Object, id string) error {
+	a := c.t.root.sub("displayName")
+	if s.o.GroupNames != "unique" || c.caller.Preset == "standard" || a == nil || indexField(a) == "" || !sameName(c.t.Schema.ID, GroupURN) {
+		return nil
+	}
+	v := o.Get(a)
+	if !v.assigned() {
+		return nil
+	}
+	for hit, err := range tx.Find(c.t.Name, indexField(a), storage.Exactly(presentValue(a, v))) {
+		if err != nil {
+			return err
+		}
+		if hit.ID == id {
+			continue
+		}
+		// Long names share a term: only the name itself decides.
+		name, err := s.displayName(tx, c.t, hit.ID)
+		if err != nil {
+			return err
+		}
+		if Fold(name) == Fold(v.text) {
+			return &Error{Status: http.StatusConflict, Type: NotUnique, Detail: fmt.Sprintf(
+				"another %s has the displayName %s already; case makes no difference ([scim] group_names = \"free\" allows it)", c.t.Name, quote(v.text))}
+		}
+	}
+	return nil
+}
+
+// reindex makes the terms of all records anew where the rules for them have changed.
+func (s *Service) reindex(ctx context.Context) error {
+	tenants, err := s.store.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, tenant := range tenants {
+		if strings.HasPrefix(tenant, "$") {
+			continue
+		}
+		for _, t := range s.types.ResourceTypes {
+			if err := s.reindexType(ctx, tenant, t); err != nil {
+				return fmt.Errorf("indexing the %s resources of tenant %s anew: %w", t.Name, tenant, err)
+			}
+		}
+	}
+	return nil
+}
+
+// markIndexed notes, before the first resource of a type is stored in a tenant, by which rules its terms are made, so
+// that the next start has nothing to index anew.
+func (s *Service) markIndexed(ctx context.Context, c *call) error {
+	key := c.caller.Tenant + "/" + c.t.Name
+	s.mu.Lock()
+	marked := s.marked[key]
+	s.mu.Unlock()
+	if marked {
+		return nil
+	}
+	had, err := s.store.Fingerprint(ctx, c.caller.Tenant, c.t.Name)
+	if err != nil {
+		return err
+	}
+	if had == "" {
+		if err := s.store.SetFingerprint(ctx, c.caller.Tenant, c.t.Name, s.fingerprint(c.t)); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.marked[key] = true
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Service) reindexType(ctx context.Context, tenant string, t *ResourceType) error {
+	want := s.fingerprint(t)
+	had, err := s.store.Fingerprint(ctx, tenant, t.Name)
+	if err != nil || had == want {
+		return err
+	}
+	s.o.Logger.Info("indexing anew", "tenant", tenant, "type", t.Name)
+	// Half of the records may be indexed by the new rules and half by the old ones when this is refused or interrupted, so
+	// that neither fingerprint would be true.
+	if had != "" {
+		if err := s.store.SetFingerprint(ctx, tenant, t.Name, ""); err != nil {
+			return err
+		}
+	}
+	field := foldName(t.idAttr.Name)
+	var after *storage.Hit
+	for {
+		n := 0
+		next := after
+		err := s.store.Update(ctx, tenant, storage.Origin{Actor: "local"}, func(tx *storage.Tx) error {
+			n, next = 0, after
+			var ids []string
+			for hit, err := range tx.Find(t.Name, field, storage.TermRange{After: after}) {
+				if err != nil {
+					return err
+				}
+				ids = append(ids, hit.ID)
+				next = &hit
+				if len(ids) == 200 {
+					break
+				}
+			}
+			n = len(ids)
+			for _, id := range ids {
+				rec, err := tx.Get(t.Name, id)
+				if err != nil {
+					return err
+				}
+				o, err := decodeBody(t, rec.Body)
+				if err != nil {
+					return err
+				}
+				if err := s.put(tx, t, rec.Ref, rec.Stamp, o); err != nil {
+					return fmt.Errorf("%s %s: %w", t.Name, id, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return s.store.SetFingerprint(ctx, tenant, t.Name, want)
+		}
+		after = next
+	}
+}
