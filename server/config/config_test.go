@@ -322,8 +322,8 @@ func TestNearest(t *testing.T) {
 		"listne": "listen", "lisen": "listen", "Listen": "listen", "max_results": "scim.max_results", "scim.max_result": "scim.max_results",
 		"lifetime": "tokens.lifetime", "limits.bulkbody": "limits.bulk_body", "colour": "", "tls.mode": "",
 	} {
-		if got := nearest(given, paths()); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", given, got, want)
+		if got := Nearest(given, paths()); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", given, got, want)
 		}
 	}
 }

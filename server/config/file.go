@@ -101,7 +101,7 @@ func (d *document) header(e *unstable.Node) (path []string, known bool) {
 		d.wrong(d.at(first), name, "%s is a value, not a table; write %s = ...", name, path[len(path)-1])
 	case !slices.Contains(tables, name):
 		hint := ""
-		if best := nearest(name, tables); best != "" {
+		if best := Nearest(name, tables); best != "" {
 			hint = "; did you mean [" + best + "]?"
 		}
 		d.wrong(d.at(first), name, "there is no table [%s]%s", name, hint)
@@ -132,7 +132,7 @@ func (d *document) keyValue(table []string, e *unstable.Node) {
 	k, ok := findKey(name)
 	if !ok {
 		hint := ""
-		if best := nearest(name, paths()); best != "" {
+		if best := Nearest(name, paths()); best != "" {
 			hint = fmt.Sprintf("; did you mean %s?", best)
 		}
 		d.wrong(from, name, "there is no key %s%s", name, hint)

@@ -154,10 +154,13 @@ func (l *Loaded) Values() []Value {
 	var list []Value
 	for _, k := range keys {
 		v := reflect.ValueOf(l.Config).FieldByIndex(k.index)
-		list = append(list, Value{Key: k.path, Value: fmt.Sprint(v.Interface()), Source: l.origins[k.path].String()})
+		list = append(list, Value{Key: k.path, Value: fmt.Sprint(v.Interface()), Source: l.Source(k.path)})
 	}
 	return list
 }
+
+// Source returns where the value of a key came from, in the words of Value.
+func (l *Loaded) Source(key string) string { return l.origins[key].String() }
 
 // Changed returns the keys whose values differ between two configurations, in the order of Config.
 func Changed(a, b Config) []string {
@@ -255,7 +258,7 @@ func (l *loader) environment(env []string) {
 			l.set(k, strings.TrimRight(string(data), "\r\n"), from)
 		default:
 			hint := ""
-			if best := nearest(name, names); best != "" {
+			if best := Nearest(name, names); best != "" {
 				hint = "; did you mean " + best + "?"
 			}
 			l.problems = append(l.problems, from.problem("", "there is no such setting%s", hint))

@@ -2,9 +2,9 @@ package config
 
 import "strings"
 
-// nearest returns the candidate that is most like s, or "" if none is much like it. A candidate's last part counts as
+// Nearest returns the candidate that is most like s, or "" if none is much like it. A candidate's last part counts as
 // well: who writes max_results at the top means scim.max_results.
-func nearest(s string, candidates []string) string {
+func Nearest(s string, candidates []string) string {
 	s = strings.ToLower(s)
 	best, bestCost := "", len(s)/3+2
 	for _, c := range candidates {

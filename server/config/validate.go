@@ -66,7 +66,7 @@ func (l *loader) oneOf(key, value string, allowed ...string) {
 		return
 	}
 	hint := ""
-	if best := nearest(value, allowed); best != "" {
+	if best := Nearest(value, allowed); best != "" {
 		hint = fmt.Sprintf("; did you mean %q?", best)
 	}
 	l.wrong(key, "%q is none of %s%s", value, strings.Join(allowed, ", "), hint)

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"scimbox/server/control"
+)
+
+func (a *app) newCheck() *cobra.Command {
+	var (
+		repair bool
+		may    access
+	)
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Compare every index, link and counter in the store with its records",
+		Long: `Reads the whole store and compares everything that is derived with the records that it is derived from. It prints what
+does not fit, and exits with 3 if any of that is left. With --repair what can be made anew is made anew; a record that
+is itself damaged has to come from a backup.`,
+		Example: `  scimbox check
+  scimbox check --repair
+  scimbox check --json`,
+		Args: cobra.NoArgs,
+		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load(cmd, false)
+			if err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), c.Config, may, func(client *control.Client) error {
+				report, err := client.Check(cmd.Context(), repair, a.progress())
+				if err != nil {
+					return err
+				}
+				return a.printReport(report)
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "make anew what can be made anew")
+	acceptFlag(cmd, &may.acceptDataLoss)
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func acceptFlag(cmd *cobra.Command, accept *bool) {
+	cmd.Flags().BoolVar(accept, "accept-data-loss", false, "open the store although data are missing that its seal knows of; they are then given up")
+}
+
+// progress returns a function that shows how far a check is, if somebody watches.
+func (a *app) progress() func(done, total int64) {
+	if !isTerminal(a.Stderr) {
+		return nil
+	}
+	return func(done, total int64) {
+		if total > 0 {
+			fmt.Fprintf(a.Stderr, "\rchecking: %d %%  ", min(100*done/total, 100))
+		}
+	}
+}
+
+func (a *app) printReport(r *control.Report) error {
+	if isTerminal(a.Stderr) {
+		fmt.Fprint(a.Stderr, "\r\x1b[K")
+	}
+	left := r.Left()
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range r.Findings {
+			state := ""
+			if f.Repaired {
+				state = " (repaired)"
+			}
+			if _, err := fmt.Fprintf(a.Stdout, "%s: %s%s\n", f.Where, f.Text, state); err != nil {
+				return err
+			}
+		}
+		verdict := "everything fits together"
+		switch n := len(r.Findings); {
+		case left > 0 && !r.Repaired:
+			verdict = plural(int64(left), "finding") + "; scimbox check --repair makes anew what can be made anew"
+		case left > 0:
+			verdict = plural(int64(n), "finding") + fmt.Sprintf(", %d of them could not be repaired; restore a backup", left)
+		case n > 0:
+			verdict = plural(int64(n), "finding") + ", all repaired"
+		}
+		if _, err := fmt.Fprintf(a.Stdout, "%s examined: %s\n", plural(r.Examined, "row"), verdict); err != nil {
+			return err
+		}
+	}
+	if left > 0 {
+		return errReported
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scimbox/server/control"
+)
+
+func (a *app) newStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what runs, what is stored, and what needs attention",
+		Long: `Shows the running server, how many resources each tenant has, which tokens end soon, and what clients have sent that
+no schema has: attributes to be left out of the client's mapping, or to be added to the schemas.`,
+		Example: `  scimbox status
+  scimbox status --json`,
+		Args: cobra.NoArgs,
+		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load(cmd, false)
+			if err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
+				s, err := client.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(s)
+				}
+				return table(a.Stdout, statusRows(s, time.Now()))
+			})
+		}),
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func statusRows(s control.Status, now time.Time) [][]string {
+	rows := [][]string{{"Server", "not running; this is scimbox " + s.Version}}
+	if r := s.Server; r != nil {
+		rows = [][]string{
+			{"Server", fmt.Sprintf("scimbox %s, up for %s (process %d)", s.Version, span(now.Sub(r.Started)), r.PID)},
+			{"Tenant URL", r.TenantURL},
+			{"Listening on", r.Listen},
+		}
+		if r.Strict {
+			rows = append(rows, []string{"Strict", "yes: clients get no tolerance"})
+		}
+	}
+	rows = append(rows,
+		[]string{"Data", fmt.Sprintf("%s (%s)", s.Data, bytes(s.DiskBytes))},
+		[]string{"Changes", strconv.FormatUint(s.JournalSeq, 10)},
+		[]string{"Tokens", fmt.Sprintf("%d in force", s.Tokens)},
+	)
+	for _, t := range s.Expiring {
+		rows = append(rows, []string{"", fmt.Sprintf("%s (%s) expires %s", t.Name, t.ID, distance(t.Expires, now))})
+	}
+	for i, t := range s.Tenants {
+		rows = append(rows, []string{onlyFirst(i, "Tenants"), t.Name + ": " + resources(t.Resources)})
+	}
+	if len(s.Tenants) == 0 {
+		rows = append(rows, []string{"Tenants", "no resources yet"})
+	}
+	if s.Server == nil {
+		return rows
+	}
+	for i, u := range mostOften(s.Server.UnknownAttributes) {
+		rows = append(rows, []string{onlyFirst(i, "Ignored"), fmt.Sprintf("%s (%s)", u.name, plural(u.n, "time"))})
+	}
+	return rows
+}
+
+func onlyFirst(i int, label string) string {
+	if i == 0 {
+		return label
+	}
+	return ""
+}
+
+// resources prints the counts of a tenant, in order of resource type.
+func resources(counts map[string]int64) string {
+	var l []string
+	for kind, n := range counts {
+		l = append(l, plural(n, strings.ToLower(kind)))
+	}
+	if len(l) == 0 {
+		return "no resources"
+	}
+	slices.SortFunc(l, func(a, b string) int {
+		_, x, _ := strings.Cut(a, " ")
+		_, y, _ := strings.Cut(b, " ")
+		return strings.Compare(y, x) // users before groups
+	})
+	return strings.Join(l, ", ")
+}
+
+type often struct {
+	name string
+	n    int64
+}
+
+// mostOften sorts counted names by their counts, and cuts the list where nobody reads on.
+func mostOften(counts map[string]int64) []often {
+	var l []often
+	for name, n := range counts {
+		l = append(l, often{name, n})
+	}
+	slices.SortFunc(l, func(a, b often) int { return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.name, b.name)) })
+	return l[:min(len(l), 20)]
+}

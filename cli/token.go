@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scimbox/server"
+	"scimbox/server/config"
+	"scimbox/server/control"
+)
+
+func (a *app) newToken() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Make, list and revoke the tokens of clients",
+		Long: `A token lets one client in: it names the tenant whose resources the client sees, whether it may write, and
+when it ends. Its plain text is shown when it is made and never again. To replace one, make the next, give it to the
+client, and then revoke the old one: both work until then.`,
+		Example: `  scimbox token create --name entra --scope write --preset entra
+  scimbox token list`,
+		RunE: a.group,
+	}
+	cmd.AddCommand(a.newTokenCreate(), a.newTokenList(), a.newTokenRevoke())
+	return cmd
+}
+
+func (a *app) newTokenCreate() *cobra.Command {
+	var (
+		what control.Create
+		ttl  string
+	)
+	cmd := &cobra.Command{
+		Use:   "create --name NAME --scope read|write",
+		Short: "Make a token and print its plain text",
+		Long: `Makes a token. Its plain text is all that is printed to standard output; it cannot be had again.
+
+Without a running server the token is made in the store itself. If there is none yet it is made as well, and the first
+start of the server then shows no token.`,
+		Example: `  scimbox token create --name entra --scope write --preset entra
+  scimbox token create --name report --scope read --ttl 30d --tenant acme
+  TOKEN=$(scimbox token create --name test --scope write --ttl 1h)`,
+		Args: cobra.NoArgs,
+		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load(cmd, false)
+			if err != nil {
+				return err
+			}
+			if ttl != "" {
+				if what.TTL, err = config.ParseDuration(ttl); err != nil {
+					return &control.Error{Code: control.Invalid, Message: "--ttl: " + err.Error()}
+				}
+				if what.TTL == 0 {
+					return &control.Error{Code: control.Invalid, Message: "--ttl: a token that never works is not made"}
+				}
+			}
+			if err := server.CheckToken(what); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), c.Config, access{create: true}, func(client *control.Client) error {
+				made, err := client.CreateToken(cmd.Context(), what)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(made)
+				}
+				fmt.Fprintf(a.Stderr, "token %s (%s) for tenant %s, scope %s, expires %s (%s); this is the only time that it is shown:\n",
+					made.ID, made.Name, made.Tenant, made.Scope, moment(made.Expires), distance(made.Expires, time.Now()))
+				_, err = fmt.Fprintln(a.Stdout, made.Secret)
+				return err
+			})
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&what.Name, "name", "", "what the token is for, such as entra")
+	f.StringVar((*string)(&what.Scope), "scope", "", "read or write")
+	f.StringVar(&ttl, "ttl", "", "`lifetime` such as 1h, 30d or 26w, from 1m to 730d (default: tokens.lifetime)")
+	f.StringVar(&what.Tenant, "tenant", "", "`name` of the tenant whose resources it opens (default: default)")
+	f.StringVar(&what.Preset, "preset", "", "`client` whose deviations from the RFCs are tolerated (default: auto)")
+	a.jsonFlag(cmd)
+	must(cmd.MarkFlagRequired("name"))
+	must(cmd.MarkFlagRequired("scope"))
+	must(cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]cobra.Completion{"read", "write"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("preset", cobra.FixedCompletions(server.Presets(), cobra.ShellCompDirectiveNoFileComp)))
+	for _, name := range []string{"name", "ttl", "tenant"} {
+		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
+	}
+	return cmd
+}
+
+func (a *app) newTokenList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List all tokens, those that have ended included",
+		Example: `  scimbox token list
+  scimbox token list --json`,
+		Args: cobra.NoArgs,
+		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load(cmd, false)
+			if err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
+				list, err := client.Tokens(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(list)
+				}
+				rows := [][]string{{"ID", "NAME", "TENANT", "SCOPE", "CREATED", "EXPIRES", "LAST USED"}}
+				now := time.Now()
+				for _, t := range list {
+					rows = append(rows, []string{t.ID, t.Name, t.Tenant, string(t.Scope), moment(t.Created), ends(t, now), used(t, now)})
+				}
+				return table(a.Stdout, rows)
+			})
+		}),
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+// ends says when a token ends, or that it has.
+func ends(t control.Token, now time.Time) string {
+	switch {
+	case !t.Revoked.IsZero():
+		return "revoked " + moment(t.Revoked)
+	case !now.Before(t.Expires):
+		return fmt.Sprintf("expired %s (%s)", moment(t.Expires), distance(t.Expires, now))
+	}
+	return fmt.Sprintf("%s (%s)", moment(t.Expires), distance(t.Expires, now))
+}
+
+func used(t control.Token, now time.Time) string {
+	if t.LastUsed.IsZero() {
+		return "never"
+	}
+	return distance(t.LastUsed, now)
+}
+
+func (a *app) newTokenRevoke() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "revoke ID|NAME",
+		Short: "End a token for good, at once",
+		Long: `Ends a token. No request is let in with it from the moment that the command returns. A token is named by its id, by
+its name if only one token in force has it, or by its plain text, if somebody has found it where it should not be.`,
+		Example: `  scimbox token revoke k3jvq7m2xw4a
+  scimbox token revoke entra`,
+		Args: cobra.ExactArgs(1),
+		RunE: run(func(cmd *cobra.Command, args []string) error {
+			c, err := a.load(cmd, false)
+			if err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
+				t, err := client.RevokeToken(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(t)
+				}
+				_, err = fmt.Fprintf(a.Stdout, "token %s (%s) is revoked\n", t.ID, t.Name)
+				return err
+			})
+		}),
+		ValidArgsFunction: a.completeTokens,
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+// completeTokens offers the tokens of the running server. Without one it offers nothing: a store is not opened because
+// somebody presses a key.
+func (a *app) completeTokens(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, err := a.load(cmd, false)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	client, err := control.Connect(cmd.Context(), c.Data, a.Version)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer client.Close()
+	list, err := client.Tokens(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var ids []cobra.Completion
+	for _, t := range list {
+		if t.Active(time.Now()) {
+			ids = append(ids, cobra.CompletionWithDesc(t.ID, t.Name))
+		}
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}

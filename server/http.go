@@ -1,0 +1,159 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+
+	"scimbox/auth"
+	"scimbox/scim"
+	"scimbox/server/config"
+)
+
+// writeGrace is what an answer may take beyond the request's own time: the answer that says so must still get out.
+const writeGrace = 10 * time.Second
+
+// newHTTP returns the HTTP server, with its limits.
+func (s *Server) newHTTP() (*http.Server, error) {
+	h, err := s.handler()
+	if err != nil {
+		return nil, err
+	}
+	l := s.o.Config.Limits
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: l.HeaderTimeout.Duration,
+		WriteTimeout:      l.RequestTimeout.Duration + writeGrace,
+		IdleTimeout:       l.IdleTimeout.Duration,
+		MaxHeaderBytes:    int(l.Header.Bytes),
+		ErrorLog:          slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), // what clients do to their connections
+	}, nil
+}
+
+// handler returns everything that is served, from the outside in: request id, deadlines and log; compression; panics; token;
+// SCIM. http.ServeMux would redirect //Users, and SCIM clients lose their bodies on the way.
+func (s *Server) handler() (http.Handler, error) {
+	compress, err := gzhttp.NewWrapper()
+	if err != nil {
+		return nil, err
+	}
+	protocol := s.house.Tokens.Middleware(withCaller(scim.NewHandler(s.service)), auth.MiddlewareOptions{
+		Public:     scim.Public,
+		WriteError: refuse,
+		Strict:     s.o.Config.SCIM.Strict,
+	})
+	protocol = compress(s.recovered(protocol))
+	health, elsewhere := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.elsewhere))
+	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		switch path := r.URL.Path; {
+		case path == scim.BasePath, strings.HasPrefix(path, scim.BasePath+"/"):
+			protocol.ServeHTTP(w, r)
+		case path == healthPath:
+			health.ServeHTTP(w, r)
+		default:
+			elsewhere.ServeHTTP(w, r)
+		}
+	})), nil
+}
+
+// withCaller tells package scim on whose behalf the request is made. Without a token there is no caller; scim serves what is
+// public then.
+func withCaller(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tok, ok := auth.FromContext(r.Context())
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		o := observationOf(r)
+		o.token, o.tenant = tok.ID, tok.Tenant
+		next.ServeHTTP(w, r.WithContext(scim.WithCaller(r.Context(), scim.Caller{
+			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(),
+		})))
+	})
+}
+
+// client returns the address of the connection, without the port.
+func client(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// refuse writes the refusals of the door as the errors of the protocol behind it.
+func refuse(w http.ResponseWriter, r *http.Request, status int, scimType, detail string) {
+	writeError(w, r, &scim.Error{Status: status, Type: scimType, Detail: detail})
+}
+
+// writeError writes an error with the request's id, for those who have no caller in the context and must not have one.
+func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	named := r.WithContext(scim.WithCaller(r.Context(), scim.Caller{Request: observationOf(r).id}))
+	scim.WriteError(w, named, err)
+}
+
+const healthPath = "/healthz"
+
+// health says whether the server can answer requests, for load balancers and supervisors.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	if !readOnly(w, r) {
+		return
+	}
+	if err := s.house.Alive(r.Context()); err != nil {
+		s.o.Logger.Error("the store does not answer", "error", err)
+		text(w, r, http.StatusServiceUnavailable, "the store does not answer; the server's log says why\n")
+		return
+	}
+	text(w, r, http.StatusOK, "ok\n")
+}
+
+// elsewhere answers everything outside of SCIM. A person who opens the address in a browser on this machine is told what is
+// here.
+func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	if r.URL.Path != "/" || !config.Loopback(host) {
+		text(w, r, http.StatusNotFound, "404: nothing is here. SCIM is at "+scim.BasePath+"\n")
+		return
+	}
+	if !readOnly(w, r) {
+		return
+	}
+	text(w, r, http.StatusOK, fmt.Sprintf(`This is scimbox %s, a SCIM 2.0 server.
+
+Tenant URL    %s
+Secret token  shown at the first start; scimbox token create makes another
+Health        %s
+
+docs/entra.md tells how to connect Microsoft Entra ID, docs/clients how to connect others.
+`, s.o.Version, s.TenantURL(), healthPath))
+}
+
+// readOnly refuses methods that make no sense where nothing can be changed.
+func readOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	text(w, r, http.StatusMethodNotAllowed, "405: only GET and HEAD are possible here\n")
+	return false
+}
+
+func text(w http.ResponseWriter, r *http.Request, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, body) // a client that has gone away
+	}
+}

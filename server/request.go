@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"scimbox/scim"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+// observation is what the access log says of a request. Inner handlers fill in what only they learn.
+type observation struct {
+	id            string
+	token, tenant string
+}
+
+type observationKey struct{}
+
+// observationOf returns the observation of a request that has come through observed.
+func observationOf(r *http.Request) *observation {
+	if o, ok := r.Context().Value(observationKey{}).(*observation); ok {
+		return o
+	}
+	return new(observation)
+}
+
+// observed gives a request its id and its time, and writes one line of log for it. The line holds no value of a query
+// parameter, no body, and no part of a path that could be a name: filters and mistyped URLs hold personal data.
+func (s *Server) observed(next http.Handler) http.Handler {
+	limit := s.o.Config.Limits.RequestTimeout.Duration
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begin := time.Now()
+		o := &observation{id: requestID(r)}
+		w.Header().Set(requestIDHeader, o.id)
+		// For the body alone, and anew for each request: a ReadTimeout would count from the headers of the first one.
+		if err := http.NewResponseController(w).SetReadDeadline(begin.Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			s.o.Logger.Warn("a request has no deadline for its body", "request", o.id, "error", err)
+		}
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), observationKey{}, o), limit)
+		defer cancel()
+		out := &writer{ResponseWriter: w}
+		aborted := true
+		defer func() { s.log(r, o, out, begin, aborted) }()
+		next.ServeHTTP(out, r.WithContext(ctx))
+		aborted = false
+	})
+}
+
+func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Time, aborted bool) {
+	level := slog.LevelInfo
+	switch {
+	case out.status >= 500 || aborted:
+		level = slog.LevelError
+	case r.URL.Path == healthPath:
+		level = slog.LevelDebug
+	}
+	if !s.o.Logger.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("request", o.id),
+		slog.String("method", method(r.Method)),
+		slog.String("path", loggedPath(r.URL.EscapedPath())),
+		slog.Int("status", out.code()),
+		slog.Int64("bytes", out.bytes),
+		slog.Float64("ms", float64(time.Since(begin).Microseconds())/1000),
+		slog.String("client", client(r)),
+	}
+	if names := loggedParameters(r.URL.RawQuery); names != "" {
+		attrs = append(attrs, slog.String("query", names))
+	}
+	if o.token != "" {
+		attrs = append(attrs, slog.String("token", o.token), slog.String("tenant", o.tenant))
+	}
+	if agent := loggedAgent(r.UserAgent()); agent != "" {
+		attrs = append(attrs, slog.String("agent", agent))
+	}
+	if trace := r.Header.Get("Traceparent"); traceparent.MatchString(trace) {
+		attrs = append(attrs, slog.String("trace", trace[3:35]))
+	}
+	if aborted {
+		attrs = append(attrs, slog.Bool("aborted", true))
+	}
+	s.o.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+var (
+	wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	traceparent  = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`) // W3C Trace Context
+	// What may stand in a path and is never a name of somebody: the ids of resources, the URNs of schemas, the words of SCIM.
+	harmlessSegment   = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|urn:[A-Za-z0-9.:]{1,100}|(?i:scim|v[0-9]|users|groups|schemas|resourcetypes|serviceproviderconfig|bulk|me|\.search|healthz)|)$`)
+	endpoint          = regexp.MustCompile(`^[A-Za-z]{1,32}$`)
+	harmlessParameter = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
+	harmlessAgent     = regexp.MustCompile(`^[A-Za-z0-9 ./;:,()+-]*`)
+	knownMethods      = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+)
+
+// requestID takes the id that the client, or a proxy, has given the request, so that it can be found in their logs too; or
+// makes one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(requestIDHeader); wellFormedID.MatchString(id) && !strings.Contains(id, "scimbox_") {
+		return id
+	}
+	return rand.Text()[:16]
+}
+
+func method(m string) string {
+	if slices.Contains(knownMethods, m) {
+		return m
+	}
+	return "other"
+}
+
+// loggedPath returns a path with * for the segments that may hold what nobody should read in a log.
+func loggedPath(path string) string {
+	if len(path) > 512 {
+		return "*"
+	}
+	segments := strings.Split(path, "/")
+	endpointAt := -1
+	if strings.HasPrefix(path, scim.BasePath+"/") {
+		endpointAt = strings.Count(scim.BasePath, "/") + 1 // of a custom resource type, perhaps
+	}
+	for i, s := range segments {
+		if !harmlessSegment.MatchString(s) && (i != endpointAt || !endpoint.MatchString(s)) {
+			segments[i] = "*"
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// loggedParameters returns the names of the query parameters, each once, and * for those that are no names.
+func loggedParameters(query string) string {
+	var names []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if pair == "" {
+			continue
+		}
+		if !harmlessParameter.MatchString(name) {
+			name = "*"
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		if len(names) == 20 {
+			break
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// loggedAgent returns the start of a User-Agent that looks like one.
+func loggedAgent(agent string) string {
+	agent = harmlessAgent.FindString(agent)
+	return strings.TrimSpace(agent[:min(len(agent), 80)])
+}
+
+// recovered turns a panic into an internal error, of which the client learns the request's id and the log the rest. It
+// stands inside of the compression, which would otherwise send what it has collected as if it were whole.
+func (s *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out := &writer{ResponseWriter: w}
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause == http.ErrAbortHandler {
+				panic(cause)
+			}
+			s.o.Logger.Error("panic", "request", observationOf(r).id, "method", method(r.Method), "path", loggedPath(r.URL.EscapedPath()),
+				"panic", fmt.Sprintf("%T", cause), "error", panicText(cause), "stack", string(debug.Stack()))
+			if out.status != 0 {
+				panic(http.ErrAbortHandler) // the client has read a success; only a broken connection can tell otherwise
+			}
+			clear(w.Header())
+			w.Header().Set(requestIDHeader, observationOf(r).id)
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			writeError(w, r, &scim.Error{Status: http.StatusInternalServerError, Detail: "internal error; the cause is in the server's log"})
+		}()
+		next.ServeHTTP(out, r)
+	})
+}
+
+// panicText returns what a panic says of itself if the runtime or an error says it. A panic with any other value may hold
+// what a client has sent; its type and the stack have to do.
+func panicText(cause any) string {
+	if err, ok := cause.(error); ok {
+		return err.Error()
+	}
+	return ""
+}
+
+// writer remembers what has been answered.
+type writer struct {
+	http.ResponseWriter
+	status int // 0 = nothing yet
+	bytes  int64
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *writer) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *writer) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// code is the status that net/http sends for a handler that has sent none.
+func (w *writer) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}

@@ -1,0 +1,309 @@
+// Package server puts the house together: configuration, store, tokens, protocol, HTTP, and the order in which they start
+// and stop.
+//
+//	server.go      Open, Serve, Close: everything that a running server is
+//	store.go       the store and the tokens in it, as both the server and commands without one open them
+//	http.go        routes, and what they are wrapped in
+//	request.go     request id, deadlines, access log, panics
+//	logging.go     the logger, and its level
+//	config/        what an operator has decided
+//	control/       what the command line asks of a running server
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"scimbox/auth"
+	"scimbox/scim"
+	"scimbox/server/config"
+	"scimbox/server/control"
+)
+
+// shutdownGrace is how long requests under way may go on after the server has been told to stop.
+const shutdownGrace = 10 * time.Second
+
+// FirstTokenName is the name of the token that the first start makes.
+const FirstTokenName = "first-start"
+
+// Presets returns the client presets that a token can name.
+func Presets() []string { return scim.Presets() }
+
+// CheckToken says whether a token can be made, before a store is made for it.
+func CheckToken(what control.Create) error { return what.Check(scim.ValidPreset) }
+
+// Options are what a server needs to know besides its configuration.
+type Options struct {
+	Config         config.Config
+	Version        string           // of this program
+	Logger         *slog.Logger     // nil = discard
+	Clock          func() time.Time // nil = time.Now
+	AcceptDataLoss bool             // open the store although its seal says that data are missing
+
+	tokenCost int // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
+}
+
+func (o *Options) fill() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+}
+
+// Server is a running scimbox: opened by Open, then served by Serve, which closes it.
+type Server struct {
+	o        Options
+	started  time.Time
+	listener net.Listener
+	house    *House
+	service  *scim.Service
+	http     *http.Server
+	control  *http.Server
+	socket   net.Listener
+
+	first       auth.Token
+	firstSecret auth.Secret
+
+	closing sync.Once
+	closed  error
+}
+
+// AddressError says that the server cannot listen on the address that it is to listen on.
+type AddressError struct {
+	Address string
+	Err     error
+}
+
+func (e *AddressError) Error() string {
+	if errors.Is(e.Err, syscall.EADDRINUSE) {
+		return fmt.Sprintf("%s is taken by another program; choose another address with --listen 127.0.0.1:8081, listen in the configuration or SCIMBOX_LISTEN, or end that program", e.Address)
+	}
+	return fmt.Sprintf("cannot listen on %s: %v; choose another address with --listen, listen in the configuration or SCIMBOX_LISTEN", e.Address, reason(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *AddressError) Unwrap() error { return e.Err }
+
+// reason takes "listen tcp 127.0.0.1:80: bind:" off a network error.
+func reason(err error) error {
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		return sys.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// Open listens, and then opens everything that a server needs, making the data directory and the first token if there are
+// none. Clients are let in by Serve; until then they wait. Nothing is created if the address cannot be had. ctx is for
+// the opening alone.
+func Open(ctx context.Context, o Options) (*Server, error) {
+	o.fill()
+	s := &Server{o: o, started: o.Clock()}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	var err error
+	if s.house, err = openHouse(ctx, s.o, s.o.Config.Tokens.WarnBefore.Duration); err != nil {
+		return err
+	}
+	types, err := scim.NewTypes(s.o.Config.SCIM.Schemas)
+	if err != nil {
+		return err
+	}
+	if s.service, err = scim.NewService(ctx, s.house.Store, types, s.scimOptions()); err != nil {
+		return err
+	}
+	backend := s.house.Backend()
+	backend.Server = s.status
+	s.control = control.NewServer(backend)
+	if s.socket, err = control.Listen(ctx, s.o.Config.Data); err != nil {
+		return err
+	}
+	if s.http, err = s.newHTTP(); err != nil {
+		return err
+	}
+	// Last, because a secret that was made and then not shown is lost.
+	return s.firstStart(ctx)
+}
+
+func (s *Server) listen(ctx context.Context) error {
+	address := s.o.Config.Listen
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		failed := &AddressError{address, err}
+		if served := servedBy(ctx, s.o); served != "" {
+			return &HeldError{s.o.Config.Data, served, failed} // started twice: the other program is ourselves
+		}
+		return failed
+	}
+	// The configuration has been judged by the name of the host; this is what the name has turned out to be.
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !s.o.Config.AllowPlainHTTP {
+		_ = l.Close()
+		return config.Problems{{Key: "listen", Text: config.RefusePlainHTTP(a.String())}}
+	}
+	s.listener = l
+	return nil
+}
+
+func (s *Server) scimOptions() scim.Options {
+	c := s.o.Config
+	return scim.Options{
+		Strict:            c.SCIM.Strict,
+		Password:          c.SCIM.Password,
+		GroupNames:        c.SCIM.GroupNames,
+		UnknownMembers:    c.SCIM.UnknownMembers,
+		SingleReplaceAdds: c.SCIM.SingleReplaceAdds,
+		DefaultResults:    c.SCIM.DefaultResults,
+		MaxResults:        c.SCIM.MaxResults,
+		MaxScan:           c.SCIM.MaxScan,
+		CursorTimeout:     c.SCIM.CursorTimeout.Duration,
+		BulkMaxOperations: c.Limits.BulkOperations,
+		BulkMaxPayload:    c.Limits.BulkBody.Bytes,
+		MaxBody:           c.Limits.Body.Bytes,
+		PublicURL:         c.PublicURL,
+		Clock:             s.o.Clock,
+		Logger:            s.o.Logger,
+	}
+}
+
+// firstStart makes a token if there has never been one: a server that nobody can get into is of no use, and one that
+// anybody can is worse.
+func (s *Server) firstStart(ctx context.Context) error {
+	all, err := s.house.Tokens.List(ctx)
+	if err != nil || len(all) > 0 {
+		return err
+	}
+	s.first, s.firstSecret, err = s.house.Tokens.Create(ctx, auth.Spec{
+		Name: FirstTokenName, Scope: auth.ScopeWrite, TTL: s.o.Config.Tokens.Lifetime.Duration,
+	}, control.Origin)
+	return err
+}
+
+// FirstToken returns the token that this start has made, with its plain text, which is to be shown once; ok is false if
+// there were tokens already.
+func (s *Server) FirstToken() (tok auth.Token, secret auth.Secret, ok bool) {
+	return s.first, s.firstSecret, s.first.ID != ""
+}
+
+// Address returns the address that the server listens on.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// TenantURL returns what clients are configured with.
+func (s *Server) TenantURL() string {
+	if u := s.o.Config.PublicURL; u != "" {
+		return u + scim.BasePath
+	}
+	if a, ok := s.listener.Addr().(*net.TCPAddr); ok && a.IP.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			return "http://" + net.JoinHostPort(name, strconv.Itoa(a.Port)) + scim.BasePath
+		}
+	}
+	return "http://" + s.Address() + scim.BasePath
+}
+
+// LocalURL returns the tenant URL as it can be reached from this machine, whatever stands in front of the server.
+func (s *Server) LocalURL() string {
+	a, ok := s.listener.Addr().(*net.TCPAddr)
+	if ok && a.IP.IsUnspecified() {
+		return "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port)) + scim.BasePath
+	}
+	return "http://" + s.Address() + scim.BasePath
+}
+
+// TokensInForce returns the number of tokens that clients can get in with now.
+func (s *Server) TokensInForce(ctx context.Context) (int, error) {
+	all, err := s.house.Tokens.List(ctx)
+	n := 0
+	for _, t := range all {
+		if t.Active(s.o.Clock()) {
+			n++
+		}
+	}
+	return n, err
+}
+
+func (s *Server) status() control.Server {
+	return control.Server{
+		PID: os.Getpid(), Started: s.started, Listen: s.Address(), TenantURL: s.TenantURL(), Strict: s.o.Config.SCIM.Strict,
+		UnknownAttributes: s.service.UnknownAttributes(),
+	}
+}
+
+// Serve answers requests until ctx ends, lets those under way finish, and closes the server. A second wish to stop, which
+// the caller turns into the end of hurry, cuts them off.
+func (s *Server) Serve(ctx, hurry context.Context) error {
+	done := make(chan error, 2)
+	go func() { done <- s.http.Serve(s.listener) }()
+	go func() { done <- s.control.Serve(s.socket) }()
+
+	var failed error
+	select {
+	case <-ctx.Done():
+		s.o.Logger.Info("stopping", "grace", shutdownGrace.String())
+	case failed = <-done:
+		done <- failed // the other goroutine is waited for below, and so is this one
+	}
+	grace, cancel := context.WithTimeout(hurry, shutdownGrace)
+	defer cancel()
+	err := s.http.Shutdown(grace)
+	if err != nil {
+		s.o.Logger.Warn("requests under way were cut off", "error", err)
+		err = s.http.Close()
+	}
+	if closed := s.control.Shutdown(grace); closed != nil {
+		err = errors.Join(err, s.control.Close())
+	}
+	for range 2 {
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, fmt.Errorf("serving ended by itself: %w", served))
+		}
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close releases what Open has taken, in the reverse order. Serve calls it; it is there for those who do not get that far.
+func (s *Server) Close() error {
+	s.closing.Do(func() {
+		var errs []error
+		if s.listener != nil {
+			errs = append(errs, unlessClosed(s.listener.Close()))
+		}
+		if s.socket != nil {
+			errs = append(errs, unlessClosed(s.socket.Close()))
+		}
+		if s.house != nil {
+			errs = append(errs, s.house.Close())
+		}
+		s.closed = errors.Join(errs...)
+	})
+	return s.closed
+}
+
+func unlessClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

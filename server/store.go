@@ -1,0 +1,140 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"scimbox/auth"
+	"scimbox/scim"
+	"scimbox/server/control"
+	"scimbox/storage"
+)
+
+// House is the store and what lives in it whether or not a server runs.
+type House struct {
+	Store  *storage.Store
+	Tokens *auth.Tokens
+	o      Options
+}
+
+// OpenHouse opens the store of the data directory, which it makes if there is none. An error says who holds the store, if
+// somebody does.
+func OpenHouse(ctx context.Context, o Options) (*House, error) {
+	o.fill()
+	return openHouse(ctx, o, 0)
+}
+
+// openHouse does the same; the log complains of tokens from the time warn before their expiry on, 0 = never.
+func openHouse(ctx context.Context, o Options, warn time.Duration) (*House, error) {
+	if err := makeDirectory(o.Config.Data, o.Logger); err != nil {
+		return nil, err
+	}
+	store, err := storage.OpenDir(ctx, o.Config.Data, storage.Options{
+		Clock: o.Clock, Logger: o.Logger, Version: o.Version, AcceptDataLoss: o.AcceptDataLoss,
+	})
+	if errors.Is(err, storage.ErrLocked) {
+		return nil, held(ctx, o, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	tokens := auth.New(store, auth.Options{
+		Clock: o.Clock, Logger: o.Logger, ValidPreset: scim.ValidPreset, WarnBefore: warn, Cost: o.tokenCost,
+	})
+	return &House{Store: store, Tokens: tokens, o: o}, nil
+}
+
+// Close closes the tokens and then the store.
+func (h *House) Close() error { return errors.Join(h.Tokens.Close(), h.Store.Close()) }
+
+// Alive returns an error if the store cannot be read.
+func (h *House) Alive(ctx context.Context) error {
+	return h.Store.View(ctx, "default", func(*storage.Tx) error { return nil })
+}
+
+// Backend returns what the control API works on.
+func (h *House) Backend() *control.Backend {
+	return &control.Backend{
+		Store: h.Store, Tokens: h.Tokens, Version: h.o.Version, Data: h.o.Config.Data,
+		TTL: h.o.Config.Tokens.Lifetime.Duration, Warn: h.o.Config.Tokens.WarnBefore.Duration,
+		Clock: h.o.Clock, Logger: h.o.Logger,
+	}
+}
+
+// HasStore reports whether a data directory holds a store.
+func HasStore(data string) (bool, error) {
+	_, err := os.Stat(filepath.Join(data, "store"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// makeDirectory makes the data directory, or sees to it that one that is there is its owner's alone.
+func makeDirectory(dir string, log *slog.Logger) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("the data directory: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			// Volumes of containers often belong to somebody else. The files in it are private all the same.
+			log.Warn("others may look into the data directory, and its mode could not be changed", "data", dir, "mode", mode.String(), "error", err)
+			return nil
+		}
+		log.Info("others could look into the data directory; now they cannot", "data", dir, "was", mode.String())
+	}
+	return nil
+}
+
+// HeldError says that another process has the store open.
+type HeldError struct {
+	Data string
+	Who  string
+	Err  error
+}
+
+func (e *HeldError) Error() string { return fmt.Sprintf("%s is in use: %s", e.Data, e.Who) }
+
+// Unwrap returns the cause.
+func (e *HeldError) Unwrap() error { return e.Err }
+
+// held finds out who has the store open.
+func held(ctx context.Context, o Options, err error) error {
+	if who := servedBy(ctx, o); who != "" {
+		return &HeldError{o.Config.Data, who, err}
+	}
+	who := "another process holds it"
+	// Badger writes the number of the process that locks the directory.
+	if pid, failed := os.ReadFile(filepath.Join(o.Config.Data, "store", "LOCK")); failed == nil && len(strings.TrimSpace(string(pid))) > 0 {
+		who = "process " + strings.TrimSpace(string(pid)) + " holds it"
+	}
+	return &HeldError{o.Config.Data, who + " and does not answer at the control socket: a command at work on the data, or a server that is starting or stopping; try again when it has finished", err}
+}
+
+// servedBy says which server runs on the data directory, or "" if none does.
+func servedBy(ctx context.Context, o Options) string {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	c, err := control.Connect(ctx, o.Config.Data, o.Version)
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	s, err := c.Status(ctx)
+	if err != nil || s.Server == nil {
+		return "a scimbox server holds it and does not answer; see its log, or end it"
+	}
+	return fmt.Sprintf("scimbox %s (process %d) has been serving it on %s since %s; stop it first, or use another data directory",
+		s.Version, s.Server.PID, s.Server.Listen, s.Server.Started.Local().Format("2006-01-02 15:04:05"))
+}
