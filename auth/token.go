@@ -52,6 +52,7 @@ type Token struct {
 	Tenant  string    `json:"tenant"` // the one that its requests see
 	Scope   Scope     `json:"scope"`
 	Preset  string    `json:"preset,omitempty"` // client preset of package scim, "" for the server's own choice
+	User    string    `json:"user,omitempty"`   // id of the User that /Me stands for, "" for none
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"` // the token is refused from this instant on
 	// LastUsed is the last request that was let in. After a crash it may be up to a minute older than the truth.
@@ -70,11 +71,12 @@ type Spec struct {
 	Scope  Scope         // has no default: an administrator says what a token may do
 	TTL    time.Duration // MinTTL to MaxTTL, 0 is DefaultTTL
 	Preset string        // client preset, "" for the server's own choice
+	User   string        // id of the User that /Me stands for (RFC 7644 section 3.11), "" for none; need not exist
 }
 
 // SpecError says which part of a Spec cannot be, and what could.
 type SpecError struct {
-	Field   string // "name", "tenant", "scope", "ttl" or "preset"
+	Field   string // "name", "tenant", "scope", "ttl", "user" or "preset"
 	Problem string
 }
 
@@ -109,6 +111,8 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 		return wrong("scope", "is missing; use %s or %s", ScopeRead, ScopeWrite)
 	case s.Scope != ScopeRead && s.Scope != ScopeWrite:
 		return wrong("scope", "%q is unknown; use %s or %s", clip(string(s.Scope)), ScopeRead, ScopeWrite)
+	case holdsToken(s.User) || strings.ContainsFunc(s.User, func(r rune) bool { return !unicode.IsPrint(r) }) || utf8.RuneCountInString(s.User) > maxName:
+		return wrong("user", "%q is no id of a resource", clip(s.User))
 	case s.TTL < MinTTL || s.TTL > MaxTTL:
 		return wrong("ttl", "%v is outside of 1 minute to 2 years (730 days)", s.TTL)
 	}
@@ -143,6 +147,7 @@ type row struct {
 	Tenant  string    `json:"tenant"`
 	Scope   Scope     `json:"scope"`
 	Preset  string    `json:"preset,omitempty"`
+	User    string    `json:"user,omitempty"`
 	Expires time.Time `json:"expires"`
 	Revoked time.Time `json:"revoked,omitzero"`
 	Hash    string    `json:"hash"` // bcrypt of the secret part, in its usual text form
@@ -168,7 +173,7 @@ func decodeRow(rec storage.Record) (Token, row, error) {
 		return Token{}, row{}, fmt.Errorf("token %s cannot be read, so that it lets nobody in (scimbox check examines the store; a new token is made by scimbox token create): %w", rec.ID, err)
 	}
 	return Token{
-		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset,
+		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset, User: r.User,
 		Created: rec.Created, Expires: r.Expires, Revoked: r.Revoked, Version: rec.Version,
 	}, r, nil
 }
@@ -183,11 +188,12 @@ type detail struct {
 	Tenant  string    `json:"tenant"`
 	Scope   Scope     `json:"scope"`
 	Preset  string    `json:"preset,omitempty"`
+	User    string    `json:"user,omitempty"`
 	Expires time.Time `json:"expires"`
 }
 
 func (r row) detail() ([]byte, error) {
-	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.Expires})
+	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.User, r.Expires})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the journal row of token %q: %w", r.Name, err)
 	}

@@ -132,7 +132,7 @@ func (t *Tokens) Create(ctx context.Context, spec Spec, by storage.Origin) (Toke
 		return Token{}, Secret{}, fmt.Errorf("hashing a new token: %w", err)
 	}
 	r := row{
-		Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset,
+		Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset, User: spec.User,
 		Expires: t.now().Add(spec.TTL).UTC().Truncate(time.Microsecond), Hash: string(hash),
 	}
 	var tok Token

@@ -64,6 +64,8 @@ func TestCreateRefuses(t *testing.T) {
 		{"short life", "ttl", func(s *Spec) { s.TTL = time.Minute - 1 }},
 		{"negative life", "ttl", func(s *Spec) { s.TTL = -time.Hour }},
 		{"long life", "ttl", func(s *Spec) { s.TTL = MaxTTL + 1 }},
+		{"no user's id", "user", func(s *Spec) { s.User = "a\x00b" }},
+		{"a token as the user", "user", func(s *Spec) { s.User = guess() }},
 		{"unknown preset", "preset", func(s *Spec) { s.Preset = "acme" }},
 	}
 	for _, tt := range tests {
@@ -195,7 +197,7 @@ func TestJournal(t *testing.T) {
 			t.Errorf("row %d: %+v", i, got)
 		}
 		var d detail
-		if err := json.Unmarshal(got.Detail, &d); err != nil || d != (detail{"entra", "acme", ScopeWrite, "okta", tok.Expires}) {
+		if err := json.Unmarshal(got.Detail, &d); err != nil || d != (detail{"entra", "acme", ScopeWrite, "okta", "", tok.Expires}) {
 			t.Errorf("row %d: %s, %v", i, got.Detail, err)
 		}
 		_, secret, _ := parse(plain)

@@ -76,7 +76,7 @@ func (a *app) again(c *config.Loaded) string {
 
 // quoted makes a word that a shell takes as one.
 func quoted(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("./_-+:@%", r))
 	}) {
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

@@ -113,6 +113,9 @@ Exit codes
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serve, a.newToken(), a.newStatus(), a.newCheck(), a.newConfig(), a.newVersion())
 	root.InitDefaultCompletionCmd("completion") // before Execute, so that completing it works as well
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Example = "  source <(scimbox completion bash)"
+	}
 	root.InitDefaultHelpCmd()
 	return root
 }
@@ -149,8 +152,12 @@ func (a *app) group(cmd *cobra.Command, args []string) error {
 		return cmd.Help()
 	}
 	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	if near := config.Nearest(args[0], names); near != "" {
+		text += "; did you mean " + near + "?"
 	}
 	return errors.New(text)
 }

@@ -67,11 +67,14 @@ func distance(t, now time.Time) string {
 // bytes prints a size to three digits.
 func bytes(n int64) string {
 	units, f := []string{"B", "KiB", "MiB", "GiB", "TiB"}, float64(n)
-	for f >= 1000 && len(units) > 1 {
+	for f >= 999.5 && len(units) > 1 { // which three digits would round up to a fourth
 		f, units = f/1024, units[1:]
 	}
-	if units[0] == "B" {
+	switch {
+	case units[0] == "B":
 		return fmt.Sprintf("%d B", n)
+	case f >= 999.5:
+		return fmt.Sprintf("%.0f %s", f, units[0])
 	}
 	return fmt.Sprintf("%.3g %s", f, units[0])
 }

@@ -78,13 +78,14 @@ start of the server then shows no token.`,
 	f.StringVar((*string)(&what.Scope), "scope", "", "read or write")
 	f.StringVar(&ttl, "ttl", "", "`lifetime` such as 1h, 30d or 26w, from 1m to 730d (default: tokens.lifetime)")
 	f.StringVar(&what.Tenant, "tenant", "", "`name` of the tenant whose resources it opens (default: default)")
+	f.StringVar(&what.User, "user", "", "`id` of the User that /Me stands for (default: none, and /Me answers 501)")
 	f.StringVar(&what.Preset, "preset", "", "`client` whose deviations from the RFCs are tolerated (default: auto)")
 	a.jsonFlag(cmd)
 	must(cmd.MarkFlagRequired("name"))
 	must(cmd.MarkFlagRequired("scope"))
 	must(cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]cobra.Completion{"read", "write"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("preset", cobra.FixedCompletions(server.Presets(), cobra.ShellCompDirectiveNoFileComp)))
-	for _, name := range []string{"name", "ttl", "tenant"} {
+	for _, name := range []string{"name", "ttl", "tenant", "user"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	return cmd

@@ -75,7 +75,7 @@ func withCaller(next http.Handler) http.Handler {
 		o := observationOf(r)
 		o.token, o.tenant = tok.ID, tok.Tenant
 		next.ServeHTTP(w, r.WithContext(scim.WithCaller(r.Context(), scim.Caller{
-			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(),
+			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
 		})))
 	})
 }

@@ -129,7 +129,7 @@ func TestAccessLog(t *testing.T) {
 		t.Fatalf("%d lines for 16 requests:\n%s", len(lines), s.log)
 	}
 	first := lines[0]
-	if first.Method != "GET" || first.Path != "/scim/v2/Users" || first.Query != "filter,count,*" || first.Status != 200 || first.Bytes == 0 ||
+	if first.Method != "GET" || first.Path != "/scim/v2/Users" || first.Query != "filter,count,*" || first.Status != 400 || first.Bytes == 0 ||
 		first.Client != "127.0.0.1" || first.Tenant != "default" || len(first.Token) != 12 || first.Agent != "azure/1.0 (x)" || first.Trace != "0123456789abcdef0123456789abcdef" {
 		t.Errorf("%+v", first)
 	}

@@ -64,10 +64,11 @@ type Create struct {
 	Scope  auth.Scope    `json:"scope"`
 	TTL    time.Duration `json:"ttl"` // nanoseconds
 	Preset string        `json:"preset"`
+	User   string        `json:"user"` // id of the User that /Me stands for, "" for none
 }
 
 func (c Create) spec() auth.Spec {
-	return auth.Spec{Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, TTL: c.TTL, Preset: c.Preset}
+	return auth.Spec{Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, TTL: c.TTL, Preset: c.Preset, User: c.User}
 }
 
 // Check returns the error that CreateToken would be answered with if the token cannot be, so that no store is made for it.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,6 +212,9 @@ func (h *handler) createToken(w http.ResponseWriter, r *http.Request) error {
 	if c.TTL == 0 {
 		c.TTL = h.TTL
 	}
+	if err := h.knowsUser(r.Context(), c); err != nil {
+		return err
+	}
 	tok, secret, err := h.Tokens.Create(r.Context(), c.spec(), Origin)
 	if err != nil {
 		return err
@@ -218,6 +222,23 @@ func (h *handler) createToken(w http.ResponseWriter, r *http.Request) error {
 	h.Logger.Info("token created", "token", tok.ID, "name", tok.Name, "tenant", tok.Tenant, "scope", tok.Scope, "expires", tok.Expires)
 	h.answer(w, http.StatusCreated, Created{tok, secret.Reveal()})
 	return nil
+}
+
+// knowsUser refuses a token for a User who is not there: an id that was mistyped would be found out much later, by a client.
+func (h *handler) knowsUser(ctx context.Context, c Create) error {
+	if c.User == "" {
+		return nil
+	}
+	tenant := cmp.Or(c.Tenant, "default")
+	known := false
+	err := h.Store.View(ctx, tenant, func(tx *storage.Tx) (err error) {
+		known, err = tx.Has("User", c.User)
+		return err
+	})
+	if err == nil && !known {
+		return &Error{Invalid, fmt.Sprintf("tenant %s has no User with the id %q; what a User's id is stands in the answer to a query, such as /Users?filter=userName eq \"bjensen\"", tenant, c.User)}
+	}
+	return err
 }
 
 func (h *handler) revokeToken(w http.ResponseWriter, r *http.Request) error {
