@@ -2,8 +2,10 @@ package storage
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"log/slog"
@@ -12,9 +14,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/y"
+	"github.com/klauspost/compress/snappy"
+	"google.golang.org/protobuf/proto"
 )
 
 // maxBadgerValue is the largest value that stays in a table. Larger ones would go to Badger's value log, which serves
@@ -24,7 +32,13 @@ const maxBadgerValue = 1<<20 - 1
 type badgerEngine struct {
 	db  *badger.DB
 	dir string
-	log *badgerLog
+
+	// The engine numbers its commits itself. Where Badger does, whoever begins to read waits for the commit under way, which is
+	// a disk sync away.
+	mu      sync.Mutex
+	last    uint64         // the last commit that is durable: what new readers see
+	next    uint64         // the number of the next; numbers of commits that failed are not used again
+	readers map[uint64]int // how many read what a commit has left
 }
 
 // badgerOptions are chosen for a small machine by measurement (docs/decisions/0012-engine-options.md).
@@ -32,7 +46,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
 		WithSyncWrites(true).
-		WithChecksumVerificationMode(options.OnTableRead).
+		WithChecksumVerificationMode(options.NoVerification). // verifyTable has done it, and survives what it finds
 		WithValueThreshold(maxBadgerValue + 1).
 		WithDetectConflicts(false). // there is one writer
 		WithMetricsEnabled(false).
@@ -42,36 +56,54 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithNumLevelZeroTables(3).
 		WithNumLevelZeroTablesStall(8).
 		WithBlockCacheSize(32 << 20).
-		WithValueLogFileSize(16 << 20) // nothing is ever in it but its header
+		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
 }
 
-// openBadger opens the engine in a directory that exists, making it if the directory is empty.
-func openBadger(dir string, log *slog.Logger) (e *badgerEngine, err error) {
-	l := &badgerLog{log: log}
-	damaged := func(cause error) error {
-		return &DamageError{"the store in " + dir, fmt.Errorf("%w. It is left as it is; restore a backup of the whole data directory", cause)}
-	}
+// openBadger opens the engine in a directory that exists, making it if the directory is empty. The tables that the manifest
+// knows have been verified.
+func openBadger(dir string, log *slog.Logger) (*badgerEngine, error) {
+	return openBadgerWith(badgerOptions(dir, badgerLog{log}), dir)
+}
+
+// openBadgerToLook opens a copy of the engine in dir without what goes on by itself afterwards: tables are neither merged nor
+// deleted. Errors speak of the original.
+func openBadgerToLook(dir, original string, log *slog.Logger) (*badgerEngine, error) {
+	// Without compactors nothing would ever make room again on the lowest level.
+	return openBadgerWith(badgerOptions(dir, badgerLog{log}).WithNumCompactors(0).WithNumLevelZeroTablesStall(1<<20), original)
+}
+
+func openBadgerWith(o badger.Options, name string) (e *badgerEngine, err error) {
 	defer func() {
-		// Tables that were cut or zeroed make Badger panic.
+		// Badger panics at some of what it cannot read.
 		if cause := recover(); cause != nil {
-			e, err = nil, damaged(fmt.Errorf("the engine panics while it is opened: %v", cause))
+			e, err = nil, openError(name, fmt.Errorf("the engine panics while it is opened: %v", cause))
 		}
 	}()
-	db, err := badger.Open(badgerOptions(dir, l))
-	switch {
-	case err == nil:
-	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
-		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "table"):
-		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
-	default:
-		return nil, damaged(err)
+	db, err := badger.OpenManaged(o)
+	if err != nil {
+		return nil, openError(name, err)
 	}
-	// Badger leaves out a table whose checksum is wrong, says so in its log, and goes on without what was in it.
-	if left := l.ignored(); len(left) > 0 {
-		return nil, errors.Join(damaged(fmt.Errorf("the checksum of %s is wrong", strings.Join(left, ", "))), db.Close())
+	last := db.MaxVersion()
+	db.SetDiscardTs(last)
+	return &badgerEngine{db: db, dir: o.Dir, last: last, next: last + 1, readers: map[uint64]int{}}, nil
+}
+
+// openError says what an error means that Badger cannot be opened for. Badger hands on the texts of causes alone.
+func openError(name string, err error) error {
+	if strings.Contains(err.Error(), "Cannot acquire directory lock") {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
 	}
-	return &badgerEngine{db, dir, l}, nil
+	for _, no := range notDamage {
+		if strings.Contains(err.Error(), no.Error()) {
+			return fmt.Errorf("opening the store in %s: %w", name, err)
+		}
+	}
+	return &DamageError{"the store in " + name, fmt.Errorf("%w. It is left as it is; restore a backup of the whole data directory", err)}
+}
+
+// notDamage is what the system says when files may be whole.
+var notDamage = []error{
+	syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM,
 }
 
 // View implements [Engine].
@@ -79,9 +111,26 @@ func (e *badgerEngine) View(ctx context.Context, fn func(Reader) error) error {
 	if e.db.IsClosed() {
 		return ErrClosed
 	}
-	txn := e.db.NewTransaction(false)
+	at := e.beginRead()
+	defer e.endRead(at)
+	txn := e.db.NewTransactionAt(at, false)
 	defer txn.Discard()
 	return fn(badgerReader{ctx, txn})
+}
+
+func (e *badgerEngine) beginRead() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.readers[e.last]++
+	return e.last
+}
+
+func (e *badgerEngine) endRead(at uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.readers[at]--; e.readers[at] == 0 {
+		delete(e.readers, at)
+	}
 }
 
 // Update implements [Engine]. Writes are collected above a snapshot, which nobody else can make old, and handed to Badger
@@ -90,14 +139,16 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	if e.db.IsClosed() {
 		return ErrClosed
 	}
-	snapshot := e.db.NewTransaction(false)
+	at := e.beginRead()
+	defer e.endRead(at)
+	snapshot := e.db.NewTransactionAt(at, false)
 	defer snapshot.Discard()
 	o := newOverlay(badgerReader{ctx, snapshot})
 	o.maxRows, o.maxBytes, o.maxValue = e.db.MaxBatchCount()-2, e.db.MaxBatchSize()-2*rowCost, maxBadgerValue
-	if err := fn(o); err != nil {
+	if err := fn(o); err != nil || o.rows.Len() == 0 {
 		return err
 	}
-	txn := e.db.NewTransaction(true)
+	txn := e.db.NewTransactionAt(at, true)
 	defer txn.Discard()
 	err := o.each(txn.Set, txn.Delete)
 	if errors.Is(err, badger.ErrTxnTooBig) {
@@ -106,16 +157,33 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	if err != nil {
 		return err
 	}
-	if err := txn.Commit(); err != nil {
+	e.mu.Lock()
+	commit := e.next
+	e.next++
+	e.mu.Unlock()
+	if err := txn.CommitAt(commit, nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
+	e.committed(commit)
 	return nil
+}
+
+// committed shows a commit to new readers, and lets Badger forget what nobody reads any more.
+func (e *badgerEngine) committed(commit uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last = commit
+	oldest := commit
+	for at := range e.readers {
+		oldest = min(oldest, at)
+	}
+	e.db.SetDiscardTs(oldest)
 }
 
 // Close implements [Engine].
 func (e *badgerEngine) Close() error { return e.db.Close() }
 
-// tables returns the ids of the tables that the engine knows.
+// tables returns the ids of the tables that the engine knows. They are in its manifest, which is durable.
 func (e *badgerEngine) tables() []uint64 {
 	infos := e.db.Tables()
 	ids := make([]uint64, 0, len(infos))
@@ -228,52 +296,32 @@ func commonPrefix(start, end []byte) []byte {
 	return start[:n]
 }
 
-// badgerLog takes over what Badger logs, and keeps what it says of tables that it leaves out.
-type badgerLog struct {
-	log *slog.Logger
+// badgerLog takes over what Badger logs.
+type badgerLog struct{ log *slog.Logger }
 
-	mu   sync.Mutex
-	left []string
-}
-
-func (l *badgerLog) ignored() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.left
-}
-
-func (l *badgerLog) say(level slog.Level, format string, args ...any) {
-	if !l.log.Enabled(context.Background(), level) {
-		return
+func (l badgerLog) say(level slog.Level, format string, args ...any) {
+	if l.log.Enabled(context.Background(), level) {
+		l.log.Log(context.Background(), level, "engine", "says", strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}
-	text := strings.TrimSpace(fmt.Sprintf(format, args...))
-	l.log.Log(context.Background(), level, "engine", "says", text)
 }
 
 // Errorf implements [badger.Logger].
-func (l *badgerLog) Errorf(format string, args ...any) {
-	if rest, ok := strings.CutPrefix(fmt.Sprintf(format, args...), "Ignoring table "); ok {
-		l.mu.Lock()
-		l.left = append(l.left, filepath.Base(strings.TrimSpace(rest)))
-		l.mu.Unlock()
-	}
-	l.say(slog.LevelError, format, args...)
-}
+func (l badgerLog) Errorf(format string, args ...any) { l.say(slog.LevelError, format, args...) }
 
 // Warningf implements [badger.Logger].
-func (l *badgerLog) Warningf(format string, args ...any) { l.say(slog.LevelWarn, format, args...) }
+func (l badgerLog) Warningf(format string, args ...any) { l.say(slog.LevelWarn, format, args...) }
 
 // Infof implements [badger.Logger]. What Badger thinks worth a line is not worth one of ours.
-func (l *badgerLog) Infof(format string, args ...any) { l.say(slog.LevelDebug, format, args...) }
+func (l badgerLog) Infof(format string, args ...any) { l.say(slog.LevelDebug, format, args...) }
 
-// Debugf implements [badger.Logger].
-func (l *badgerLog) Debugf(format string, args ...any) { l.say(slog.LevelDebug, format, args...) }
+// Debugf implements [badger.Logger]. Such lines may show keys, and keys hold what clients have sent: they are dropped.
+func (l badgerLog) Debugf(string, ...any) {}
 
 // manifest is what Badger's MANIFEST says, read before Badger itself opens the directory and deletes what is not in it.
 type manifest struct {
 	there  bool
-	tables map[uint64]bool
-	newest uint64
+	tables map[uint64]options.CompressionType
+	names  map[uint64]bool // of tables that it has ever had, since it was last written anew
 }
 
 const manifestName = badger.ManifestFilename
@@ -292,12 +340,37 @@ func readManifest(dir string) (manifest, error) {
 	if err != nil {
 		return manifest{}, &DamageError{path, err}
 	}
-	m := manifest{there: true, tables: map[uint64]bool{}}
-	for id := range known.Tables {
-		m.tables[id] = true
-		m.newest = max(m.newest, id)
+	m := manifest{there: true, tables: map[uint64]options.CompressionType{}}
+	for id, t := range known.Tables {
+		m.tables[id] = t.Compression
 	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	m.names = manifestNames(b)
 	return m, nil
+}
+
+// manifestNames returns which tables a manifest has a word about. It has been read without an error before: after 8 bytes
+// come records of a length, a checksum and what has changed, and the last one may be incomplete.
+func manifestNames(b []byte) map[uint64]bool {
+	names := map[uint64]bool{}
+	for b = b[8:]; len(b) >= 8; {
+		n := int(binary.BigEndian.Uint32(b))
+		if n > len(b)-8 {
+			break
+		}
+		var set pb.ManifestChangeSet
+		if proto.Unmarshal(b[8:8+n], &set) != nil {
+			break
+		}
+		for _, c := range set.Changes {
+			names[c.Id] = true
+		}
+		b = b[8+n:]
+	}
+	return names
 }
 
 // tableFiles returns the ids of the table files in a directory.
@@ -317,3 +390,124 @@ func tableFiles(dir string) ([]uint64, error) {
 }
 
 func tableName(id uint64) string { return fmt.Sprintf("%06d.sst", id) }
+
+// isLog reports whether a file is a log of a table in memory, which holds what is in no table file yet.
+func isLog(name string) bool { return filepath.Ext(name) == ".mem" }
+
+// verifyTable reads a table and compares all of its checksums. Badger would do it as well; but what it finds ends the process
+// if the file was cut, zeroed, or is damaged where it is compressed, and else is left out with a line in the log.
+//
+// A table ends with its index, the index's length, the index's checksum and that one's length.
+func verifyTable(path string, c options.CompressionType) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return verifyTableIn(f, info.Size(), c)
+}
+
+func verifyTableIn(f io.ReaderAt, end int64, c options.CompressionType) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil { // a number that leads out of what was read
+			err = fmt.Errorf("its structure is broken: %v", cause)
+		}
+	}()
+	before := func(n int64) ([]byte, error) {
+		if n < 0 || n > end {
+			return nil, errors.New("it is cut short, or not a table")
+		}
+		end -= n
+		return readAt(f, end, n)
+	}
+	beforeLength := func() ([]byte, error) {
+		b, err := before(4)
+		if err != nil {
+			return nil, err
+		}
+		return before(int64(binary.BigEndian.Uint32(b)))
+	}
+	sum, err := beforeLength()
+	if err != nil {
+		return err
+	}
+	index, err := beforeLength()
+	if err != nil {
+		return err
+	}
+	if len(sum) == 0 || len(index) == 0 {
+		return errors.New("it has no index")
+	}
+	if err := verifySum(index, sum); err != nil {
+		return fmt.Errorf("its index: %w", err)
+	}
+	t := fb.GetRootAsTableIndex(index, 0)
+	if t.OffsetsLength() == 0 {
+		return errors.New("it has no blocks")
+	}
+	var at fb.BlockOffset
+	for i := range t.OffsetsLength() {
+		t.Offsets(&at, i)
+		if int64(at.Offset())+int64(at.Len()) > end {
+			return fmt.Errorf("its block %d lies outside", i)
+		}
+		b, err := readAt(f, int64(at.Offset()), int64(at.Len()))
+		if err != nil {
+			return err
+		}
+		if err := verifyBlock(b, c); err != nil {
+			return fmt.Errorf("its block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func readAt(f io.ReaderAt, offset, n int64) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := f.ReadAt(b, offset)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("it is cut short")
+	}
+	return b, err
+}
+
+// maxBlock is more than a block can hold: one value, and what little stands beside it.
+const maxBlock = 8 << 20
+
+// verifyBlock verifies a block, which ends with the checksum of what it unpacks to and that one's length.
+func verifyBlock(b []byte, c options.CompressionType) error {
+	switch c {
+	case options.None:
+	case options.Snappy:
+		n, err := snappy.DecodedLen(b)
+		if err == nil && n > maxBlock { // else a flipped bit could ask for gigabytes
+			err = fmt.Errorf("it says that it has %d bytes", n)
+		}
+		if err == nil {
+			b, err = snappy.Decode(nil, b)
+		}
+		if err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("its compression %d is not one that this program uses", c)
+	}
+	n := len(b) - 4
+	length := int(binary.BigEndian.Uint32(b[n:]))
+	return verifySum(b[:n-length], b[n-length:n])
+}
+
+func verifySum(data, sum []byte) error {
+	var want pb.Checksum
+	if err := proto.Unmarshal(sum, &want); err != nil {
+		return fmt.Errorf("its checksum cannot be read: %w", err)
+	}
+	if y.VerifyChecksum(data, &want) != nil {
+		return errors.New("its checksum is wrong")
+	}
+	return nil
+}

@@ -4,22 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
 	storeName  = "store"       // directory of the engine in a data directory
-	asideName  = "store.aside" // what the engine would delete at its start, until it is known that nothing is missing
+	trialName  = "store.trial" // what rehearse works on
 	sealAtMost = time.Second   // how far the seal may be behind; see sealer
 )
 
 // OpenDir opens the store of a data directory, which must exist; an empty one becomes an empty store. It is compared with its
-// seal first. ErrLocked, *LostDataError, *DamageError and *FormatError say why it cannot be opened. ctx is for the opening
-// alone.
+// seal first. ErrLocked, *LostDataError, *DamageError and *FormatError say why it cannot be opened; the directory is then as
+// it was. ctx is for the opening alone.
 func OpenDir(ctx context.Context, dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	unlock, err := lockDirectory(dir)
@@ -34,22 +39,20 @@ func OpenDir(ctx context.Context, dir string, o Options) (*Store, error) {
 }
 
 func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*Store, error) {
-	sealed, err := prepare(dir, o)
+	sealed, err := prepare(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
-	engine, err := openBadger(filepath.Join(dir, storeName), o.Logger)
+	store := filepath.Join(dir, storeName)
+	if err := removeEmptyLogs(store); err != nil {
+		return nil, err
+	}
+	engine, err := openBadger(store, o.Logger)
 	if err != nil {
-		return nil, errors.Join(err, bringBack(dir))
+		return nil, err
 	}
-	s, err := open(ctx, engine, o)
-	if err == nil {
-		err = s.meets(ctx, sealed, dir, o)
-	}
+	s, err := openSealed(ctx, engine, sealed, dir, o)
 	if err != nil {
-		return nil, errors.Join(err, engine.Close(), bringBack(dir))
-	}
-	if err := os.RemoveAll(filepath.Join(dir, asideName)); err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
 	sl := &sealer{dir: dir, store: s, engine: engine, dirty: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
@@ -63,10 +66,39 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 	return s, nil
 }
 
+// openSealed reads the state of an opened engine, and makes an empty one a store, if that is what its seal lets expect.
+func openSealed(ctx context.Context, engine Engine, sealed seal, dir string, o Options) (*Store, error) {
+	s := newStore(engine, o)
+	empty, err := s.readState(ctx)
+	if errors.Is(err, errNoFormat) && o.AcceptDataLoss {
+		// It was in what is lost. The seal has told that the format is one that this program knows.
+		o.Logger.Warn("the row that says of which format the store is was lost; it is written anew")
+		if err := s.writeFormat(ctx); err != nil {
+			return nil, err
+		}
+		empty, err = s.readState(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.meets(ctx, sealed, dir, o); err != nil {
+		return nil, err
+	}
+	if empty {
+		if err := s.writeFormat(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
 // prepare looks at a data directory before the engine does, and returns its seal. It refuses what the engine would open as
-// less than was there, and puts aside what the engine would delete.
-func prepare(dir string, o Options) (seal, error) {
+// less than was there, and what would end the process.
+func prepare(ctx context.Context, dir string, o Options) (seal, error) {
 	store := filepath.Join(dir, storeName)
+	if err := os.RemoveAll(filepath.Join(dir, trialName)); err != nil {
+		return seal{}, err
+	}
 	sealed, isSealed, err := readSeal(dir)
 	var damage *DamageError
 	if errors.As(err, &damage) && o.AcceptDataLoss {
@@ -76,21 +108,10 @@ func prepare(dir string, o Options) (seal, error) {
 	if err != nil {
 		return sealed, err
 	}
-	if err := bringBack(dir); err != nil {
-		return sealed, err
-	}
-	lost := func(format string, args ...any) error {
-		e := &LostDataError{dir, fmt.Sprintf(format, args...)}
-		if o.AcceptDataLoss {
-			o.Logger.Warn("data are missing and given up", "missing", e.Missing)
-			return nil
-		}
-		return e
-	}
 	entries, err := os.ReadDir(store)
 	if errors.Is(err, fs.ErrNotExist) {
 		if sealed.Commits > 0 {
-			if err := lost("there is no directory %s, and the seal knows of %d changes", store, sealed.Seq); err != nil {
+			if err := lost(dir, o, "there is no directory %s, and the seal knows of %d changes", store, sealed.Seq); err != nil {
 				return sealed, err
 			}
 		}
@@ -107,7 +128,7 @@ func prepare(dir string, o Options) (seal, error) {
 		return sealed, err
 	}
 	if !isSealed && len(entries) > 0 {
-		if err := lost("there is a store and no %s beside it, so that nobody can tell whether the store is whole", SealName); err != nil {
+		if err := lost(dir, o, "there is a store and no %s beside it, so that nobody can tell whether the store is whole", SealName); err != nil {
 			return sealed, err
 		}
 	}
@@ -116,65 +137,193 @@ func prepare(dir string, o Options) (seal, error) {
 		return sealed, err
 	}
 	if !m.there && sealed.Commits > 0 {
-		if err := lost("there is no file %s", filepath.Join(store, manifestName)); err != nil {
+		if err := lost(dir, o, "there is no file %s", filepath.Join(store, manifestName)); err != nil {
 			return sealed, err
 		}
 	}
-	return sealed, putAside(dir, sealed, m, lost)
-}
-
-// putAside keeps a second name for the tables that the manifest does not know: Badger deletes them when it starts. After a
-// crash there may be some that were not finished; a table that the seal knows and that is newer than everything in the
-// manifest is one that the manifest has lost.
-func putAside(dir string, sealed seal, m manifest, lost func(string, ...any) error) error {
-	store, aside := filepath.Join(dir, storeName), filepath.Join(dir, asideName)
-	ids, err := tableFiles(store)
-	if err != nil {
-		return err
+	if err := verifyTables(ctx, store, m); err != nil {
+		return sealed, err
 	}
-	var unknown []uint64
-	for _, id := range ids {
-		if m.tables[id] {
-			continue
-		}
-		unknown = append(unknown, id)
-		if id > m.newest && slices.Contains(sealed.Tables, id) {
-			if err := lost("%s does not know the table %s, which the seal knows", filepath.Join(store, manifestName), tableName(id)); err != nil {
-				return err
+	unknown, err := unknownTables(store, m)
+	if err != nil {
+		return sealed, err
+	}
+	for _, id := range unknown {
+		// After a crash there may be some that were not finished, or were to be deleted. This one was in the manifest once.
+		if slices.Contains(sealed.Tables, id) && !m.names[id] {
+			if err := lost(dir, o, "%s does not know %s, which the seal knows; it may have been cut short", filepath.Join(store, manifestName), tableName(id)); err != nil {
+				return sealed, err
 			}
 		}
 	}
-	if len(unknown) == 0 {
+	if o.AcceptDataLoss || sealed.Commits == 0 {
+		return sealed, nil
+	}
+	return sealed, rehearse(ctx, dir, sealed, m, o)
+}
+
+// lost is a *LostDataError, or nil and a line in the log if the loss is accepted.
+func lost(dir string, o Options, format string, args ...any) error {
+	e := &LostDataError{dir, fmt.Sprintf(format, args...)}
+	if o.AcceptDataLoss {
+		o.Logger.Warn("data are missing and given up; run scimbox check --repair", "missing", e.Missing)
 		return nil
 	}
-	if err := os.Mkdir(aside, 0o700); err != nil {
+	return e
+}
+
+// verifyTables looks whether all the tables that the manifest knows are there and whole.
+func verifyTables(ctx context.Context, store string, m manifest) error {
+	var (
+		g   errgroup.Group
+		mu  sync.Mutex
+		bad = map[string]error{}
+	)
+	g.SetLimit(2) // as many as the smallest machine has processors
+	for id, c := range m.tables {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := verifyTable(filepath.Join(store, tableName(id)), c)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = errors.New("the file is not there")
+			}
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				bad[tableName(id)] = err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil || len(bad) == 0 {
 		return err
 	}
-	for _, id := range unknown {
-		if err := os.Link(filepath.Join(store, tableName(id)), filepath.Join(aside, tableName(id))); err != nil {
+	names := make([]string, 0, len(bad))
+	for name := range bad {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	what := names[0]
+	if len(names) > 1 {
+		what = fmt.Sprintf("%s, the first of %d (%s),", what, len(names), strings.Join(names, ", "))
+	}
+	return &DamageError{filepath.Join(store, what), fmt.Errorf("%w. Nothing was changed; restore a backup of the whole data directory", bad[names[0]])}
+}
+
+// unknownTables returns the tables in a directory that its manifest does not know. The engine will delete them.
+func unknownTables(store string, m manifest) ([]uint64, error) {
+	ids, err := tableFiles(store)
+	return slices.DeleteFunc(ids, func(id uint64) bool { _, known := m.tables[id]; return known }), err
+}
+
+// logs returns the logs of a store and how long they are. After a clean stop there are none.
+func logs(store string) (map[string]int64, error) {
+	entries, err := os.ReadDir(store)
+	sizes := map[string]int64{}
+	for _, e := range entries {
+		if isLog(e.Name()) {
+			info, err := e.Info()
+			if err != nil {
+				return nil, err
+			}
+			sizes[e.Name()] = info.Size()
+		}
+	}
+	return sizes, err
+}
+
+// removeEmptyLogs removes logs that a loss of power has left without even a beginning: the engine cannot be opened with them.
+func removeEmptyLogs(store string) error {
+	sizes, err := logs(store)
+	for name, size := range sizes {
+		if size == 0 {
+			err = errors.Join(err, os.Remove(filepath.Join(store, name)))
+		}
+	}
+	return err
+}
+
+// rehearse opens a copy of the store and compares it with the seal. The engine does not forgive to be opened where something is
+// missing: it deletes tables that the manifest does not know, and cuts logs where they cannot be read any more. A refused start
+// must leave everything as it was, because somebody may yet find the missing file. The copy shares its tables with
+// the original, which nobody changes.
+func rehearse(ctx context.Context, dir string, sealed seal, m manifest, o Options) (err error) {
+	store, trial := filepath.Join(dir, storeName), filepath.Join(dir, trialName)
+	if err := os.Mkdir(trial, 0o700); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(trial)) }()
+	for id := range m.tables {
+		from, to := filepath.Join(store, tableName(id)), filepath.Join(trial, tableName(id))
+		if os.Link(from, to) == nil {
+			continue
+		}
+		// Not every file system has links of this sort.
+		if err := os.Symlink(filepath.Join("..", storeName, tableName(id)), to); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// bringBack gives what was put aside its place again, if it is not there: the start that put it aside has failed.
-func bringBack(dir string) error {
-	store, aside := filepath.Join(dir, storeName), filepath.Join(dir, asideName)
-	entries, err := os.ReadDir(aside)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	sizes, err := logs(store)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		err := os.Link(filepath.Join(aside, e.Name()), filepath.Join(store, e.Name()))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+	if m.there {
+		sizes[manifestName] = 1
+	}
+	for name, size := range sizes {
+		if size == 0 {
+			continue // see removeEmptyLogs
+		}
+		if err := copySparse(filepath.Join(trial, name), filepath.Join(store, name)); err != nil {
 			return err
 		}
 	}
-	return os.RemoveAll(aside)
+	engine, err := openBadgerToLook(trial, store, o.Logger)
+	if err != nil {
+		return err
+	}
+	s := newStore(engine, o)
+	_, err = s.readState(ctx)
+	if errors.Is(err, errNoFormat) {
+		err = lost(dir, o, "the store does not say of which format it is, and the seal knows of %d changes", sealed.Seq)
+	}
+	if err == nil {
+		err = s.meets(ctx, sealed, dir, o)
+	}
+	return errors.Join(err, engine.Close())
+}
+
+// copySparse copies a file and leaves holes where it is zero: a log is much longer than what was written into it.
+func copySparse(to, from string) (err error) {
+	r, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	var size int64
+	b := make([]byte, 1<<16)
+	for {
+		n, err := io.ReadFull(r, b)
+		if slices.ContainsFunc(b[:n], func(c byte) bool { return c != 0 }) {
+			if _, err := w.WriteAt(b[:n], size); err != nil {
+				return err
+			}
+		}
+		size += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return w.Truncate(size)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // meets compares an opened store with its seal.
@@ -184,15 +333,10 @@ func (s *Store) meets(ctx context.Context, sealed seal, dir string, o Options) e
 		if err != nil {
 			return err
 		}
-		missing := sealed.compare(s.commits.Load(), s.seq.Load(), have)
-		switch {
-		case missing == "":
-			return nil
-		case o.AcceptDataLoss:
-			o.Logger.Warn("data are missing and given up", "missing", missing)
-			return nil
+		if missing := sealed.compare(s.commits.Load(), s.seq.Load(), have); missing != "" {
+			return lost(dir, o, "%s", missing)
 		}
-		return &LostDataError{dir, missing}
+		return nil
 	})
 }
 
@@ -219,6 +363,7 @@ func (l *sealer) run() {
 	defer close(l.done)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	failing := false
 	for {
 		select {
 		case <-l.stop:
@@ -230,9 +375,14 @@ func (l *sealer) run() {
 			return
 		case <-pause.C:
 		}
-		if err := l.write(context.Background()); err != nil {
-			l.store.log.Warn("the seal could not be written; it is tried again after the next change", "error", err)
+		err := l.write(context.Background())
+		if err != nil {
+			l.mark()
+			if !failing {
+				l.store.log.Warn("the seal could not be written; it is tried again every second", "error", err)
+			}
 		}
+		failing = err != nil
 		pause.Reset(sealAtMost)
 	}
 }
@@ -253,6 +403,11 @@ func (l *sealer) write(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if sealed.Commits > l.store.commits.Load() {
+		// What can be read is not known to be durable, and never will be if the commit fails after this. If it does not, the
+		// committer marks.
+		return nil
 	}
 	return writeSeal(l.dir, sealed)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -120,27 +121,31 @@ func parseTerm(rest []byte) (value []byte, id string, ok bool) {
 	}
 }
 
-// split takes a key apart into n parts, the last of which is all that is left.
+// split takes a key apart into n parts.
 func split(k []byte, n int) ([]string, bool) {
+	p, ok := splitRest(k, n)
+	if !ok || p[n-1] == "" || strings.Contains(p[n-1], "\x00") {
+		return nil, false
+	}
+	return p, true
+}
+
+// splitRest takes a key apart into n-1 parts and all that is left, which may be anything.
+func splitRest(k []byte, n int) ([]string, bool) {
 	if len(k) == 0 {
 		return nil, false
 	}
-	parts := strings.SplitN(string(k[1:]), "\x00", n)
-	if len(parts) != n {
+	p := strings.SplitN(string(k[1:]), "\x00", n)
+	if len(p) != n || slices.Contains(p[:n-1], "") {
 		return nil, false
 	}
-	for _, p := range parts {
-		if p == "" {
-			return nil, false
-		}
-	}
-	return parts, true
+	return p, true
 }
 
 // parseLink reads the key of a link or backlink.
 func parseLink(k []byte) (l Link, ok bool) {
 	p, ok := split(k, 6)
-	if !ok || strings.Contains(p[5], "\x00") {
+	if !ok {
 		return l, false
 	}
 	here, there := Ref{p[0], p[1], p[2]}, Ref{p[0], p[5], p[4]}
@@ -155,7 +160,7 @@ func parseLink(k []byte) (l Link, ok bool) {
 
 func parseRef(k []byte) (Ref, bool) {
 	p, ok := split(k, 3)
-	if !ok || strings.Contains(p[2], "\x00") {
+	if !ok {
 		return Ref{}, false
 	}
 	return Ref{p[0], p[1], p[2]}, true
@@ -210,7 +215,11 @@ func describe(k []byte) string {
 		}
 	case familyLink, familyBacklink:
 		if l, ok := parseLink(k); ok {
-			return fmt.Sprintf("the %s link from %s %s to %s %s of tenant %s", l.Field, l.From.Kind, l.From.ID, l.To.Kind, l.To.ID, l.From.Tenant)
+			side := ""
+			if k[0] == familyBacklink {
+				side = ", seen from its end"
+			}
+			return fmt.Sprintf("the %s link from %s %s to %s %s of tenant %s%s", l.Field, l.From.Kind, l.From.ID, l.To.Kind, l.To.ID, l.From.Tenant, side)
 		}
 	case familyCounter:
 		if p, ok := split(k, 2); ok {
@@ -221,11 +230,11 @@ func describe(k []byte) string {
 			return fmt.Sprintf("the index fingerprint of %s of tenant %s", p[1], p[0])
 		}
 	case familyUnique:
-		if p, ok := split(k, 4); ok {
+		if p, ok := splitRest(k, 4); ok {
 			return fmt.Sprintf("a unique row of %s of %s of tenant %s", p[2], p[1], p[0])
 		}
 	case familyTerm:
-		if p, ok := split(k, 4); ok {
+		if p, ok := splitRest(k, 4); ok {
 			return fmt.Sprintf("an index row of %s of %s of tenant %s", p[2], p[1], p[0])
 		}
 	case familySweep:

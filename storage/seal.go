@@ -24,17 +24,14 @@ type seal struct {
 	Commits uint64                      `json:"commits"`
 	Seq     uint64                      `json:"seq"`
 	Counts  map[string]map[string]int64 `json:"counts"` // records by tenant and kind, after commit number Commits
-	Tables  []uint64                    `json:"tables"` // of the engine; others may have come since, and taken their place
-	Sum     uint32                      `json:"sum"`    // CRC-32C of the seal with a Sum of 0
+	Tables  []uint64                    `json:"tables"` // of the engine; others may have taken their place since
 }
 
-func (s seal) sum() uint32 {
-	s.Sum = 0
-	b, err := json.Marshal(s)
-	if err != nil {
-		return 0 // numbers and text cannot fail
-	}
-	return crc32.Checksum(b, castagnoli)
+// sealFile is how a seal stands in its file. The checksum is over the bytes as they are written, so that it can be verified
+// whatever a later format puts into them.
+type sealFile struct {
+	Seal json.RawMessage `json:"seal"`
+	Sum  uint32          `json:"sum"` // CRC-32C
 }
 
 // readSeal returns the seal of a data directory; ok is false if it has none.
@@ -47,22 +44,38 @@ func readSeal(dir string) (s seal, ok bool, err error) {
 	if err != nil {
 		return s, false, err
 	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return s, false, &DamageError{path, err}
+	s, err = parseSeal(b, path)
+	return s, err == nil, err
+}
+
+func parseSeal(b []byte, path string) (s seal, err error) {
+	var f sealFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return s, damagedSeal(path, err)
+	}
+	if crc32.Checksum(f.Seal, castagnoli) != f.Sum {
+		return s, damagedSeal(path, errors.New("its checksum is wrong"))
+	}
+	if err := json.Unmarshal(f.Seal, &s); err != nil {
+		return s, damagedSeal(path, err)
 	}
 	if s.Format > Format {
-		return s, false, &FormatError{s.Format, Format, s.Version}
+		return s, &FormatError{s.Format, Format, s.Version}
 	}
-	if s.Sum != s.sum() {
-		return s, false, &DamageError{path, errors.New("its checksum is wrong")}
-	}
-	return s, true, nil
+	return s, nil
+}
+
+func damagedSeal(path string, cause error) error {
+	return &DamageError{path, fmt.Errorf("%w. Nothing was changed; restore a backup of the whole directory, or go on with what is there with --accept-data-loss", cause)}
 }
 
 // writeSeal replaces the seal of a data directory. What was there before is there until the new one is durable.
 func writeSeal(dir string, s seal) (err error) {
-	s.Sum = s.sum()
-	b, err := json.Marshal(s)
+	inner, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(sealFile{inner, crc32.Checksum(inner, castagnoli)})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ type Options struct {
 
 	// AcceptDataLoss opens a data directory although its seal says that data are missing. What is missing is then given up.
 	AcceptDataLoss bool
+
+	sweepLinks int // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
 }
 
 func (o Options) withDefaults() Options {
@@ -34,6 +37,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Version = cmp.Or(o.Version, "dev")
+	o.sweepLinks = cmp.Or(o.sweepLinks, sweepLinks)
 	return o
 }
 
@@ -43,6 +47,7 @@ type Store struct {
 	clock   func() time.Time
 	log     *slog.Logger
 	version string
+	piece   int // links removed at a time
 
 	seq     atomic.Uint64 // of the last journal row that is durable
 	commits atomic.Uint64 // number of the last commit
@@ -58,6 +63,7 @@ type Store struct {
 	wake      chan struct{}
 	sweeper   chan struct{} // closed when it has ended
 	stop      context.CancelFunc
+	repairing chan struct{} // holds an item while a Check repairs: two would do it twice
 
 	committed func() // called after each commit; may be nil
 }
@@ -65,7 +71,11 @@ type Store struct {
 // Open returns a store on an engine, which it closes when it is closed, and also if Open fails. An empty engine becomes an
 // empty store. A format of a later program is a *FormatError. ctx is for the opening alone.
 func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
-	s, err := open(ctx, engine, o.withDefaults())
+	s := newStore(engine, o.withDefaults())
+	empty, err := s.readState(ctx)
+	if err == nil && empty {
+		err = s.writeFormat(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
@@ -73,20 +83,12 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, engine Engine, o Options) (*Store, error) {
-	s := &Store{
-		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version,
+func newStore(engine Engine, o Options) *Store {
+	return &Store{
+		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version, piece: o.sweepLinks,
 		queue: make(chan *operation, queueLen), committer: make(chan struct{}),
-		wake: make(chan struct{}, 1), sweeper: make(chan struct{}),
+		wake: make(chan struct{}, 1), sweeper: make(chan struct{}), repairing: make(chan struct{}, 1),
 	}
-	err := engine.View(ctx, s.readState)
-	if errors.Is(err, errNoFormat) {
-		err = engine.Update(ctx, func(w Writer) error { return s.writeFormat(w) })
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
 }
 
 // start starts the goroutines of an opened store.
@@ -100,30 +102,65 @@ func (s *Store) start() {
 	}
 }
 
-// errNoFormat says that an engine is empty.
-var errNoFormat = errors.New("storage: no format")
-
 // formatRow says which format a store has, and which program made it.
 type formatRow struct {
 	Format  int    `json:"format"`
 	Version string `json:"version"`
 }
 
-func (s *Store) writeFormat(w Writer) error {
+func (s *Store) writeFormat(ctx context.Context) error {
 	b, err := json.Marshal(formatRow{Format, s.version})
 	if err != nil {
 		return err
 	}
-	return set(w, formatKey, b)
+	return s.engine.Update(ctx, func(w Writer) error { return set(w, formatKey, b) })
 }
 
-func (s *Store) readState(r Reader) error {
+// readState reads what the store goes on from. An engine without a row is empty.
+func (s *Store) readState(ctx context.Context) (empty bool, err error) {
+	err = s.engine.View(ctx, func(r Reader) error {
+		s.sweeps.pending.Store(0)
+		empty, err = isEmpty(r)
+		if err != nil || empty {
+			return err
+		}
+		if err := checkFormat(r); err != nil {
+			return err
+		}
+		n, err := getNumber(r, commitKey)
+		if err != nil {
+			return err
+		}
+		s.commits.Store(uint64(n))
+		last, err := lastSeq(r)
+		if err != nil {
+			return err
+		}
+		s.seq.Store(last)
+		for _, err := range r.Scan(Range{Start: []byte{familySweep}, End: []byte{familySweep + 1}, KeysOnly: true}) {
+			if err != nil {
+				return err
+			}
+			s.sweeps.pending.Add(1)
+		}
+		return nil
+	})
+	return empty, err
+}
+
+func isEmpty(r Reader) (bool, error) {
+	for _, err := range r.Scan(Range{KeysOnly: true}) {
+		return false, err
+	}
+	return true, nil
+}
+
+var errNoFormat = errors.New("it holds data and does not say of which format")
+
+func checkFormat(r Reader) error {
 	b, err := get(r, formatKey)
 	if errors.Is(err, ErrNotFound) {
-		for range r.Scan(Range{KeysOnly: true}) {
-			return &DamageError{"the store", errors.New("it holds data and does not say of which format")}
-		}
-		return errNoFormat
+		return &DamageError{"the store", errNoFormat}
 	}
 	if err != nil {
 		return err
@@ -134,22 +171,6 @@ func (s *Store) readState(r Reader) error {
 	}
 	if f.Format > Format {
 		return &FormatError{f.Format, Format, f.Version}
-	}
-	n, err := getNumber(r, commitKey)
-	if err != nil {
-		return err
-	}
-	s.commits.Store(uint64(n))
-	last, err := lastSeq(r)
-	if err != nil {
-		return err
-	}
-	s.seq.Store(last)
-	for _, err := range r.Scan(Range{Start: []byte{familySweep}, End: []byte{familySweep + 1}, KeysOnly: true}) {
-		if err != nil {
-			return err
-		}
-		s.sweeps.pending.Add(1)
 	}
 	return nil
 }
@@ -240,6 +261,9 @@ func (s *Store) Journal(ctx context.Context, after uint64, limit int) ([]Entry, 
 	var l []Entry
 	err := s.view(ctx, func(r Reader) error {
 		l = nil
+		if after == math.MaxUint64 {
+			return nil
+		}
 		for it, err := range r.Scan(Range{Start: journalKey(after + 1), End: []byte{familyJournal + 1}}) {
 			if err != nil || len(l) >= limit {
 				return err

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -10,9 +11,10 @@ import (
 // leaves a sweep row; the links go in pieces afterwards. As ids are never used again, a link from or to a record with a sweep
 // row is one that is gone, and readers leave it out. The row is durable, so that a sweep goes on after a restart.
 
+// What is removed in the transaction that deletes a record, and in one piece of a sweep. Bytes are those of the keys.
 const (
-	maxInlineLinks = 2000 // links removed in the transaction that deletes their record
-	sweepPiece     = 2000 // links removed in one piece of a sweep
+	sweepLinks = 2000
+	sweepBytes = 1 << 20
 )
 
 // sweepState lets readers know, without I/O, that there is nothing to leave out: almost always.
@@ -27,14 +29,24 @@ type sweepView struct {
 	begun   uint64
 }
 
-func (s *sweepState) look() sweepView { return sweepView{s.pending.Load(), s.begun.Load()} }
+// begin is called before the rows of n sweeps are committed. pending first, and in look last: whoever sees the new begun, and is so not
+// warned by its change, sees the sweep as pending too.
+func (s *sweepState) begin(n int64) {
+	s.pending.Add(n)
+	s.begun.Add(1)
+}
+
+func (s *sweepState) look() sweepView {
+	begun := s.begun.Load()
+	return sweepView{pending: s.pending.Load(), begun: begun}
+}
 
 // isDying reports whether one of the records is deleted and its links are not all gone yet.
 func (t *Tx) isDying(from, to Ref) (bool, error) {
 	if t.dying == nil {
 		now := t.store.sweeps.look()
 		// A sweep that the snapshot knows of was pending before it was taken, or has begun since.
-		if t.w == nil && t.sweeps.pending == 0 && now.begun == t.sweeps.begun || t.w != nil && now.pending == 0 && !t.swept {
+		if t.w == nil && t.sweeps.pending == 0 && now.begun == t.sweeps.begun || t.w != nil && now.pending == 0 && t.swept == 0 {
 			return false, nil
 		}
 		dying := map[Ref]bool{}
@@ -51,9 +63,10 @@ func (t *Tx) isDying(from, to Ref) (bool, error) {
 	return t.dying[from] || t.dying[to], nil
 }
 
-// dropLinks removes at most n links from and to a record and reports whether those were all.
-func (t *Tx) dropLinks(ref Ref, n int) (all bool, err error) {
+// dropLinks removes links from and to a record, as many as go into one piece, and reports whether those were all.
+func (t *Tx) dropLinks(ref Ref) (all bool, err error) {
 	var gone []Link
+	size := 0
 	for _, family := range []byte{familyBacklink, familyLink} {
 		span := within(prefix(family, ref.Tenant, ref.Kind, ref.ID))
 		span.KeysOnly = true
@@ -65,7 +78,8 @@ func (t *Tx) dropLinks(ref Ref, n int) (all bool, err error) {
 			if !ok {
 				return false, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
 			}
-			if len(gone) == n {
+			size += 2 * len(it.Key)
+			if len(gone) == t.store.piece || size > sweepBytes {
 				return false, t.dropEach(gone)
 			}
 			gone = append(gone, l)
@@ -86,16 +100,29 @@ func (t *Tx) dropEach(gone []Link) error {
 	return nil
 }
 
-// sweep removes what deleted records have left, until nothing is left or ctx ends.
+// sweep removes what deleted records have left. What cannot be removed, because its rows are damaged, is passed over.
 func (s *Store) sweep(ctx context.Context) error {
+	var failed error
+	from := []byte{familySweep}
 	for {
-		ref, ok, err := s.nextSweep(ctx)
-		if err != nil || !ok {
-			return err
+		row, ref, err := s.nextSweep(ctx, from)
+		if err != nil || row == nil {
+			return errors.Join(failed, err)
 		}
-		done := false
-		err = s.update(ctx, ref.Tenant, Origin{}, func(tx *Tx) (err error) {
-			if done, err = tx.dropLinks(ref, sweepPiece); err != nil || !done {
+		from = append(row, 0)
+		if err := s.sweepOne(ctx, ref); err != nil {
+			failed = errors.Join(failed, err)
+		}
+		if ctx.Err() != nil {
+			return failed
+		}
+	}
+}
+
+func (s *Store) sweepOne(ctx context.Context, ref Ref) error {
+	for done := false; !done; {
+		err := s.update(ctx, ref.Tenant, Origin{}, func(tx *Tx) (err error) {
+			if done, err = tx.dropLinks(ref); err != nil || !done {
 				return err
 			}
 			return tx.w.Delete(sweepKey(ref))
@@ -103,26 +130,28 @@ func (s *Store) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if done {
-			s.sweeps.pending.Add(-1)
-		}
 	}
+	s.sweeps.pending.Add(-1)
+	return nil
 }
 
-func (s *Store) nextSweep(ctx context.Context) (ref Ref, ok bool, err error) {
+// nextSweep returns the first sweep row at or behind from whose key can be read, nil if there is none.
+func (s *Store) nextSweep(ctx context.Context, from []byte) (row []byte, ref Ref, err error) {
 	err = s.view(ctx, func(r Reader) error {
-		for it, err := range r.Scan(Range{Start: []byte{familySweep}, End: []byte{familySweep + 1}, KeysOnly: true}) {
+		row = nil
+		for it, err := range r.Scan(Range{Start: from, End: []byte{familySweep + 1}, KeysOnly: true}) {
 			if err != nil {
 				return err
 			}
-			if ref, ok = parseRef(it.Key); !ok {
-				return &DamageError{describe(it.Key), errors.New("its key cannot be read")}
+			var ok bool
+			if ref, ok = parseRef(it.Key); ok {
+				row = bytes.Clone(it.Key)
+				return nil
 			}
-			return nil
 		}
 		return nil
 	})
-	return ref, ok, err
+	return row, ref, err
 }
 
 // runSweeps sweeps whenever it is woken. It is the one goroutine that does.

@@ -24,7 +24,8 @@ type Tx struct {
 
 	sweeps sweepView
 	dying  map[Ref]bool // deleted, and not all of their links are gone yet; nil = not looked up
-	swept  bool         // this transaction has left a sweep behind
+	swept  int64        // sweeps that this transaction leaves behind
+	void   error        // of the method that has stopped half-way
 }
 
 // Tenant returns the tenant whose data the transaction sees.
@@ -78,11 +79,12 @@ func (t *Tx) writable() error {
 	if t.w == nil {
 		return fmt.Errorf("%w: this transaction is a View", ErrReadOnly)
 	}
-	return nil
+	return t.void
 }
 
 // Put stores a record in place of the one with its Ref, if there is one. A unique term that another record of the kind has is
-// a *ConflictError; the transaction is then void. Links are not touched.
+// a *ConflictError; the transaction is then void, and Update fails whatever fn returns. Links are not touched. An id must not be used again after its record was
+// deleted: what is left of the old one's links belongs to nobody.
 func (t *Tx) Put(rec Record) error {
 	if err := t.writable(); err != nil {
 		return err
@@ -104,16 +106,22 @@ func (t *Tx) Put(rec Record) error {
 	old, err := t.Get(rec.Kind, rec.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):
+		if dying, err := t.isDying(rec.Ref, rec.Ref); err != nil {
+			return err
+		} else if dying { // its links would be taken for those of the one before
+			return fmt.Errorf("storage: %s %s was deleted, and its id cannot be used again", rec.Kind, rec.ID)
+		}
 		if err := t.count(rec.Kind, 1); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	}
-	if err := t.moveTerms(rec.Ref, old.Terms, rec.Terms); err != nil {
-		return err
+	t.void = t.moveTerms(rec.Ref, old.Terms, rec.Terms)
+	if t.void == nil {
+		t.void = set(t.w, recordKey(rec.Ref), appendRecord(nil, &rec))
 	}
-	return set(t.w, recordKey(rec.Ref), appendRecord(nil, &rec))
+	return t.void
 }
 
 // moveTerms writes the difference between the terms that a record was stored under and those that it is to have.
@@ -186,20 +194,25 @@ func (t *Tx) Delete(kind, id string) error {
 	if err != nil {
 		return err
 	}
+	t.void = t.remove(rec)
+	return t.void
+}
+
+func (t *Tx) remove(rec Record) error {
 	if err := t.moveTerms(rec.Ref, rec.Terms, nil); err != nil {
 		return err
 	}
 	if err := t.w.Delete(recordKey(rec.Ref)); err != nil {
 		return err
 	}
-	if err := t.count(kind, -1); err != nil {
+	if err := t.count(rec.Kind, -1); err != nil {
 		return err
 	}
-	done, err := t.dropLinks(rec.Ref, maxInlineLinks)
+	done, err := t.dropLinks(rec.Ref)
 	if err != nil || done {
 		return err
 	}
-	t.swept, t.dying = true, nil
+	t.swept, t.dying = t.swept+1, nil
 	return set(t.w, sweepKey(rec.Ref), nil)
 }
 
@@ -210,6 +223,9 @@ func (t *Tx) Log(e Entry) error {
 	}
 	if err := e.Ref.check(); err != nil {
 		return err
+	}
+	if e.Ref.Tenant != t.tenant {
+		return fmt.Errorf("storage: a journal row of tenant %q in a transaction of tenant %q", e.Ref.Tenant, t.tenant)
 	}
 	e.Seq, e.Time, e.Origin = t.seq+t.logged, t.now, t.origin
 	t.logged++

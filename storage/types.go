@@ -60,7 +60,8 @@ type Entry struct {
 	Detail []byte // what changed: JSON written by the caller, without secrets
 }
 
-// Range is a span of keys: Start <= key < End; an empty End means no upper limit.
+// Range is a span of keys: Start <= key < End; an empty End means no upper limit. If Start is not before End, there is
+// nothing in it.
 type Range struct {
 	Start, End []byte
 	Reverse    bool // from the last key of the span to the first
@@ -70,15 +71,20 @@ type Range struct {
 // Item is one row of a Scan. Key and Value are valid until the iteration goes on.
 type Item struct{ Key, Value []byte }
 
-// Engine is all that is asked of an ordered, transactional key-value engine.
+// Engine is all that is asked of an ordered, transactional key-value engine. Keys are of any bytes, in the order of
+// bytes.Compare, at least one and at most 10,000 of them; none begins with "!", which engines may keep for rows of their own.
+// Values are of any bytes, also of none. Package storagetest tests whether an engine keeps to what is said here.
 type Engine interface {
-	// View runs fn on a consistent snapshot. It may run beside any number of other Views and one Update.
+	// View runs fn on a consistent snapshot, of at least all that was durable when View was called, and returns fn's error as
+	// it is. It may run beside any number of other Views and one Update.
 	View(ctx context.Context, fn func(Reader) error) error
 	// Update runs fn in a read-write transaction; nil means that all of its writes are durable. The Store never runs two at
 	// a time. An error of fn is returned as it is and nothing was written. An error of the commit wraps ErrUnknownOutcome
 	// unless the engine is certain that nothing was written. Writes beyond what one transaction takes make Set or
-	// Delete return ErrTooLarge.
+	// Delete return ErrTooLarge; what those were to write is then not in the transaction.
 	Update(ctx context.Context, fn func(Writer) error) error
+	// Close ends the engine. It is called when no View and no Update runs; afterwards they return ErrClosed. Closing again
+	// does nothing.
 	Close() error
 }
 
@@ -87,13 +93,14 @@ type Reader interface {
 	// Get returns the value of key, valid until the transaction ends, or ErrNotFound.
 	Get(key []byte) ([]byte, error)
 	// Scan yields the rows of r in key order, the transaction's own writes included. Several Scans may be open at a time,
-	// and rows may be written while one is open; whether the Scan sees those is undefined.
+	// and rows may be written while one is open; whether the Scan sees those is undefined. When ctx ends, a Scan of many
+	// rows yields ctx's error and ends. An error is always the last thing that is yielded.
 	Scan(r Range) iter.Seq2[Item, error]
 }
 
 // Writer is a Reader that can also write.
 type Writer interface {
 	Reader
-	Set(key, value []byte) error // both are copied or kept unchanged until the commit; the caller must not modify them
+	Set(key, value []byte) error // both are copied or kept unchanged; the caller must not modify them
 	Delete(key []byte) error     // of an absent key is no error
 }

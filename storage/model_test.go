@@ -1,0 +1,68 @@
+package storage_test
+
+import (
+	"flag"
+	"os"
+	"strconv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"scimbox/storage"
+	"scimbox/storage/storagetest"
+)
+
+// Records with more links than this are swept.
+const fewLinks = 2
+
+// rounds sets how many sequences of operations rapid tries, unless the command line does.
+func rounds(t *testing.T, n int) {
+	const name = "rapid.checks"
+	f, given := flag.Lookup(name), false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	old := f.Value.String()
+	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Value.Set(old) })
+}
+
+func TestModelMemory(t *testing.T) {
+	rounds(t, 100)
+	rapid.Check(t, func(rt *rapid.T) {
+		storagetest.Store(rt, func(c *storagetest.Clock) *storage.Store {
+			s, err := storage.Open(t.Context(), storage.Memory(), storage.Options{Clock: c.Now}.WithSweepLinks(fewLinks))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			return s
+		}, nil)
+	})
+}
+
+func TestModelDirectory(t *testing.T) {
+	rounds(t, 12)
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		open := func(c *storagetest.Clock) *storage.Store {
+			s, err := storage.OpenDir(t.Context(), dir, storage.Options{Clock: c.Now}.WithSweepLinks(fewLinks))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			return s
+		}
+		storagetest.Store(rt, open, func(s *storage.Store, c *storagetest.Clock) *storage.Store {
+			if err := s.Close(); err != nil {
+				rt.Fatal(err)
+			}
+			return open(c)
+		})
+	})
+}
