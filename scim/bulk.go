@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,6 +27,7 @@ const (
 
 // bulkOp is one operation of a bulk request.
 type bulkOp struct {
+	place                         string // where it stands in the request, for errors
 	method, bulkID, path, version string
 	data                          *node
 	t                             *ResourceType
@@ -58,8 +60,10 @@ func (h *handler) bulk(q *request) error {
 	if err != nil {
 		return err
 	}
-	h.runBulk(q, ops, failOn)
-	return q.write(http.StatusOK, h.bulkResponse(q, ops))
+	b := bulkRun{h: h, q: q, ops: ops, posts: map[string]*bulkOp{}, byID: map[string]*bulkOp{}, handedOut: map[*bulkOp][]*bulkOp{}}
+	b.runAll(failOn)
+	b.takeBack()
+	return q.write(http.StatusOK, b.response())
 }
 
 func (h *handler) bulkRequest(q *request, n *node) (ops []*bulkOp, failOn int, err error) {
@@ -76,7 +80,7 @@ func (h *handler) bulkRequest(q *request, n *node) (ops []*bulkOp, failOn int, e
 	}
 	list := n.get("Operations")
 	if list == nil || list.kind != '[' {
-		return nil, 0, bad(InvalidSyntax, `"Operations" is missing; expected is an array of operations`)
+		return nil, 0, bad(InvalidSyntax, `"Operations" is %s; expected is an array of operations`, foundOr(list, "missing"))
 	}
 	if most := h.s.o.BulkMaxOperations; len(list.items) > most {
 		return nil, 0, &Error{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the bulk request has %d operations, more than maxOperations, %d", len(list.items), most)}
@@ -90,7 +94,10 @@ func (h *handler) bulkRequest(q *request, n *node) (ops []*bulkOp, failOn int, e
 			}
 			declared[op.bulkID] = true
 		}
-		op.err = within(fmt.Sprintf("Operations[%d]", i), op.err)
+		op.place = fmt.Sprintf("Operations[%d]", i)
+		if op.method != "" {
+			op.place += ", " + clip(op.method+" "+op.path)
+		}
 		ops = append(ops, op)
 	}
 	return ops, failOn, nil
@@ -138,11 +145,11 @@ func (op *bulkOp) read(types *Types, n *node) error {
 		if want == 1 {
 			form = "/Users"
 		}
-		return &Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("the path %s is none for a %s; expected is the form %s", quote(op.path), op.method, form)}
+		return &Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("the path %s is none that a %s can go to; expected is the form %s", quote(op.path), op.method, form)}
 	}
 	if op.method == "POST" {
 		if op.bulkID == "" {
-			return bad(InvalidSyntax, "a POST needs a bulkId")
+			return bad(InvalidSyntax, `"bulkId" is missing; a POST needs one, which nobody else in the request has`)
 		}
 		id, err := uuid.NewV7()
 		if err != nil {
@@ -157,7 +164,7 @@ func (op *bulkOp) read(types *Types, n *node) error {
 	}
 	if op.method != "DELETE" {
 		if op.data == nil || op.data.kind != '{' {
-			return bad(InvalidSyntax, `"data" is missing; a %s needs an object`, op.method)
+			return bad(InvalidSyntax, `"data" is %s; a %s needs an object`, foundOr(op.data, "missing"), op.method)
 		}
 		eachReference(op.data, func(ref string) string {
 			op.refs = append(op.refs, ref)
@@ -167,7 +174,8 @@ func (op *bulkOp) read(types *Types, n *node) error {
 	return nil
 }
 
-var bulkReference = regexp.MustCompile(`bulkId:([A-Za-z0-9._~-]+)`)
+// bulkReference finds references inside of other text, where they end at the quote or bracket of what they stand in.
+var bulkReference = regexp.MustCompile(`bulkId:[^"\\\s()\[\]]+`)
 
 // eachReference calls fn for each reference to a bulkId in n and puts what fn returns in its place: strings that are
 // nothing else, and those inside of a PATCH path, as in members[value eq "bulkId:x"].
@@ -187,14 +195,22 @@ func eachReference(n *node, fn func(ref string) string) {
 	}
 }
 
-func (h *handler) runBulk(q *request, ops []*bulkOp, failOn int) {
-	posts := map[string]*bulkOp{}
-	for _, op := range ops {
+// bulkRun is the state of one bulk request.
+type bulkRun struct {
+	h         *handler
+	q         *request
+	ops       []*bulkOp
+	posts     map[string]*bulkOp    // by bulkId
+	byID      map[string]*bulkOp    // the same by the ids that are announced
+	handedOut map[*bulkOp][]*bulkOp // POSTs whose id was used before there was a resource, and who used it
+}
+
+func (b *bulkRun) runAll(failOn int) {
+	for _, op := range b.ops {
 		if op.method == "POST" && op.err == nil {
-			posts[op.bulkID] = op
+			b.posts[op.bulkID], b.byID[op.id] = op, op
 		}
 	}
-	b := bulkRun{h: h, q: q, posts: posts, handedOut: map[string]bool{}}
 	failed := 0
 	run := func(op *bulkOp) (stop bool) {
 		b.run(op)
@@ -204,14 +220,16 @@ func (h *handler) runBulk(q *request, ops []*bulkOp, failOn int) {
 		return failOn > 0 && failed >= failOn
 	}
 	for {
-		progress, waiting := false, (*bulkOp)(nil)
-		for _, op := range ops {
+		progress, first := false, (*bulkOp)(nil)
+		held := map[string]bool{} // what operations that wait are about: later ones must not overtake them
+		for _, op := range b.ops {
 			if op.done {
 				continue
 			}
-			if op.err == nil && b.mustWait(op) {
-				if waiting == nil {
-					waiting = op
+			if op.err == nil && (b.awaited(op) != nil || op.method != "POST" && held[b.target(op)]) {
+				held[b.target(op)] = true
+				if first == nil {
+					first = op
 				}
 				continue
 			}
@@ -221,30 +239,43 @@ func (h *handler) runBulk(q *request, ops []*bulkOp, failOn int) {
 			}
 		}
 		switch {
-		case waiting == nil:
+		case first == nil:
 			return
-		case !progress: // a circle: somebody has to begin
-			if run(waiting) {
+		case !progress:
+			if run(b.inCircle(first)) {
 				return
 			}
 		}
 	}
 }
 
-// bulkRun is the state of one bulk request.
-type bulkRun struct {
-	h         *handler
-	q         *request
-	posts     map[string]*bulkOp
-	handedOut map[string]bool // bulkIds whose id was used before there was a resource
+// awaited returns a POST whose resource op refers to and which is still to be done, nil if there is none.
+func (b *bulkRun) awaited(op *bulkOp) *bulkOp {
+	for _, ref := range op.refs {
+		if p := b.posts[ref]; p != nil && p != op && !p.done {
+			return p
+		}
+	}
+	return nil
 }
 
-// mustWait says whether op refers to a resource that is still to be made.
-func (b *bulkRun) mustWait(op *bulkOp) bool {
-	return slices.ContainsFunc(op.refs, func(ref string) bool {
-		p := b.posts[ref]
-		return p != nil && p != op && !p.done
-	})
+// inCircle follows what op waits for until it comes round: one of the circle has to begin. It is a POST, since nobody waits
+// for anything else.
+func (b *bulkRun) inCircle(op *bulkOp) *bulkOp {
+	seen := map[*bulkOp]bool{}
+	for !seen[op] {
+		seen[op] = true
+		op = b.awaited(op)
+	}
+	return op
+}
+
+// target is what an operation is about: its resource.
+func (b *bulkRun) target(op *bulkOp) string {
+	if ref, ok := strings.CutPrefix(op.id, bulkPrefix); ok && b.posts[ref] != nil {
+		return op.t.Name + " " + b.posts[ref].id
+	}
+	return op.t.Name + " " + op.id
 }
 
 func (b *bulkRun) run(op *bulkOp) {
@@ -256,15 +287,14 @@ func (b *bulkRun) run(op *bulkOp) {
 		op.err = b.do(op)
 	}
 	if op.err != nil {
+		op.err = within(op.place, op.err)
 		e := explain(op.err)
 		op.status = e.Status
+		if op.method != "POST" && op.id != "" && !strings.HasPrefix(op.id, bulkPrefix) {
+			op.location = location(b.q.base, op.t, op.id) // RFC 7644 section 3.7.3: everybody's but a failed POST's
+		}
 		if e.Status >= 500 {
 			b.h.s.o.Logger.Error("bulk operation failed", "request", b.q.caller.Request, "method", op.method, "path", op.path, "error", op.err)
-		}
-		if op.method == "POST" && b.handedOut[op.bulkID] {
-			if err := b.h.s.forget(b.q, op.t, op.id); err != nil {
-				b.h.s.o.Logger.Error("removing references to what a bulk request could not make", "request", b.q.caller.Request, "error", err)
-			}
 		}
 	}
 }
@@ -280,8 +310,8 @@ func (b *bulkRun) resolve(op *bulkOp) error {
 		case p.done && p.err != nil:
 			failed = bad(InvalidValue, "the operation of the bulkId %s failed, and this one refers to its resource", quote(ref))
 		default:
-			if !p.done {
-				b.handedOut[ref] = true
+			if !p.done && !slices.Contains(b.handedOut[p], op) {
+				b.handedOut[p] = append(b.handedOut[p], op)
 			}
 			return p.id
 		}
@@ -304,9 +334,6 @@ func (b *bulkRun) do(op *bulkOp) error {
 	if op.version != "" {
 		c.ifMatch = parseCondition([]string{op.version})
 	}
-	if op.method != "POST" {
-		op.location = location(c.base, op.t, op.id)
-	}
 	var a *answer
 	var err error
 	s, ctx := b.h.s, b.q.ctx
@@ -326,7 +353,7 @@ func (b *bulkRun) do(op *bulkOp) error {
 		}
 	case "DELETE":
 		err = s.delete(ctx, &c, op.id)
-		op.status = http.StatusNoContent
+		op.status, op.location = http.StatusNoContent, location(c.base, op.t, op.id)
 	}
 	if a != nil {
 		op.location, op.etag = a.location, a.etag
@@ -336,28 +363,26 @@ func (b *bulkRun) do(op *bulkOp) error {
 
 // pending says which kind of resource an id is going to be.
 func (b *bulkRun) pending(id string) (kind string, ok bool) {
-	for _, p := range b.posts {
-		if p.id == id && !p.done {
-			return p.t.Name, true
-		}
+	if p := b.byID[id]; p != nil && !p.done {
+		return p.t.Name, true
 	}
 	return "", false
 }
 
-func (h *handler) bulkResponse(q *request, ops []*bulkOp) []byte {
-	b := []byte(`{"schemas":["` + bulkResponseURN + `"],"Operations":[`)
+func (b *bulkRun) response() []byte {
+	out := []byte(`{"schemas":["` + bulkResponseURN + `"],"Operations":[`)
 	n := 0
-	for _, op := range ops {
+	for _, op := range b.ops {
 		if !op.done {
 			continue
 		}
 		if n++; n > 1 {
-			b = append(b, ',')
+			out = append(out, ',')
 		}
-		b = appendMember(append(b, '{'), "method", op.method)
+		out = appendMember(append(out, '{'), "method", op.method)
 		add := func(name, v string) {
 			if v != "" {
-				b = appendMember(append(b, ','), name, v)
+				out = appendMember(append(out, ','), name, v)
 			}
 		}
 		add("bulkId", op.bulkID)
@@ -365,41 +390,151 @@ func (h *handler) bulkResponse(q *request, ops []*bulkOp) []byte {
 		add("version", op.etag)
 		add("status", strconv.Itoa(op.status))
 		if op.err != nil {
-			b = append(b, `,"response":`...)
-			b = appendError(b, explain(op.err), q.caller.Request)
+			out = append(out, `,"response":`...)
+			out = appendError(out, explain(op.err), b.q.caller.Request)
 		}
-		b = append(b, '}')
+		out = append(out, '}')
 	}
-	return append(b, `]}`...)
+	return append(out, `]}`...)
 }
 
-// forget removes the links to a resource that was announced and never made.
-func (s *Service) forget(q *request, t *ResourceType, id string) error {
-	ref := storage.Ref{Tenant: q.caller.Tenant, Kind: t.Name, ID: id}
-	return s.store.Update(q.ctx, q.caller.Tenant, q.origin(), func(tx *storage.Tx) error {
-		if err := s.touchGroups(tx, ref); err != nil {
-			return err
+// takeBack takes back the ids that were used before there was a resource, where none was made in the end: nobody must go
+// on referring to what never was. It is done although the request's time may be over.
+func (b *bulkRun) takeBack() {
+	for _, op := range b.ops {
+		used := b.handedOut[op]
+		if used == nil || op.done && op.err == nil {
+			continue
 		}
-		for _, g := range s.types.ResourceTypes {
-			for _, a := range g.root.Sub {
-				if !a.linked {
-					continue
-				}
-				var gone []storage.Link
-				for link, err := range tx.Backlinks(ref, linkField(a), "") {
-					if err != nil {
-						return err
-					}
-					gone = append(gone, link)
-				}
-				for _, link := range gone {
-					if _, err := tx.DeleteLink(link.From, link.Field, link.To); err != nil {
-						return err
-					}
-				}
+		tenant := b.q.caller.Tenant
+		var by []storage.Ref
+		for _, u := range used {
+			if u.err == nil {
+				by = append(by, storage.Ref{Tenant: tenant, Kind: u.t.Name, ID: u.id})
 			}
 		}
-		// The versions of those that referred to it have moved, and are those of a journal row.
-		return tx.Log(entry("delete", ref, t, nil, nil, nil, false))
+		now, err := b.h.s.forget(context.WithoutCancel(b.q.ctx), &b.q.call, storage.Ref{Tenant: tenant, Kind: op.t.Name, ID: op.id}, by)
+		if err != nil {
+			b.h.s.o.Logger.Error("removing references to what a bulk request could not make", "request", b.q.caller.Request, "error", err)
+			continue
+		}
+		for _, u := range b.ops {
+			if u.etag == "" {
+				continue
+			}
+			if v, changed := now[storage.Ref{Tenant: tenant, Kind: u.t.Name, ID: u.id}]; changed {
+				u.etag = etag(v)
+			}
+		}
+	}
+}
+
+// forget removes the references to a resource that was announced and never made: links, and what the resources by have of
+// it in their bodies. It returns the versions of those that it has changed.
+func (s *Service) forget(ctx context.Context, c *call, gone storage.Ref, by []storage.Ref) (now map[storage.Ref]uint64, err error) {
+	err = s.store.Update(ctx, gone.Tenant, c.origin(), func(tx *storage.Tx) error {
+		now = map[storage.Ref]uint64{}
+		links, err := s.linksTo(tx, gone)
+		if err != nil {
+			return err
+		}
+		all := slices.Clone(by)
+		for _, l := range links {
+			all = append(all, l.From)
+		}
+		for _, from := range all {
+			if _, done := now[from]; done {
+				continue
+			}
+			if err := s.forgetIn(tx, from, gone, now); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	return now, err
+}
+
+// linksTo returns all links to a resource.
+func (s *Service) linksTo(tx *storage.Tx, to storage.Ref) ([]storage.Link, error) {
+	var l []storage.Link
+	for _, t := range s.types.ResourceTypes {
+		for _, a := range t.root.Sub {
+			if !a.linked {
+				continue
+			}
+			for link, err := range tx.Backlinks(to, linkField(a), "") {
+				if err != nil {
+					return nil, err
+				}
+				l = append(l, link)
+			}
+		}
+	}
+	return l, nil
+}
+
+// forgetIn removes the references that one resource has to gone, and notes its new version.
+func (s *Service) forgetIn(tx *storage.Tx, from, gone storage.Ref, now map[storage.Ref]uint64) error {
+	t := s.types.ByName(from.Kind)
+	rec, err := tx.Get(from.Kind, from.ID)
+	if isNotFound(err) || t == nil {
+		return nil // it has been deleted meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	old, err := decodeBody(t, rec.Body)
+	if err != nil {
+		return err
+	}
+	l := &links{s: s, tx: tx, from: from}
+	for _, a := range t.root.Sub {
+		if a.linked {
+			if err := l.remove(a, gone.ID); err != nil {
+				return err
+			}
+		}
+	}
+	left := withoutID(objectValue(old.Clone()), gone.ID).obj
+	if left == nil {
+		left = &Object{}
+	}
+	if body := encodeBody(t, left); string(body) == string(rec.Body) && !l.changed() {
+		return nil
+	}
+	stamp := tx.Stamp(rec.Stamp)
+	if err := s.put(tx, t, from, stamp, left); err != nil {
+		return err
+	}
+	now[from] = stamp.Version
+	return tx.Log(entry("patch", from, t, old, left, l, false))
+}
+
+// withoutID returns v without the values that are a reference to the resource of an id.
+func withoutID(v Value, id string) Value {
+	switch v.kind {
+	case text:
+		if v.text == id {
+			return Value{}
+		}
+	case list:
+		l := make([]Value, 0, len(v.list))
+		for _, e := range v.list {
+			if e = withoutID(e, id); e.assigned() {
+				l = append(l, e)
+			}
+		}
+		return listValue(l)
+	case object:
+		o := v.obj.Clone()
+		for _, f := range v.obj.fields {
+			if f.attr == f.attr.parent.value() && f.value.text == id {
+				return Value{} // what else it says is about the resource that is not there
+			}
+			o.Set(f.attr, withoutID(f.value, id))
+		}
+		return objectValue(o)
+	}
+	return v
 }

@@ -29,7 +29,7 @@ func entry(op string, ref storage.Ref, t *ResourceType, old, now *Object, l *lin
 		if old == nil {
 			old = &Object{}
 		}
-		c.compare(t, t.root, old, now, "")
+		c.compare(t, t.root, old, now)
 	}
 	if secret {
 		c.list = append(c.list, []byte(`{"path":"password"}`))
@@ -89,24 +89,37 @@ func appendIDs(b []byte, name string, ids []string) []byte {
 
 type changes struct{ list [][]byte }
 
-func (c *changes) compare(t *ResourceType, a *Attribute, old, now *Object, at string) {
+func (c *changes) compare(t *ResourceType, a *Attribute, old, now *Object) {
 	for _, s := range a.Sub {
 		was, is := old.Get(s), now.Get(s)
 		if len(c.list) >= maxChanges || was.equal(is) || s.parent.parent == nil && !s.extension && !t.stored(s) {
 			continue
 		}
-		path := s.Path()
-		if s.Type == Complex && !s.MultiValued {
-			c.compare(t, s, was.obj, is.obj, path)
+		if s.Type == Complex && !s.MultiValued && s.Returned != ReturnedNever {
+			c.compare(t, s, was.obj, is.obj)
 			continue
 		}
-		b := appendMember([]byte{'{'}, "path", path)
-		if s.Returned != ReturnedNever {
-			b = appendChanged(b, "old", was)
-			b = appendChanged(b, "new", is)
-		}
+		b := appendMember([]byte{'{'}, "path", s.Path())
+		b = appendChanged(b, "old", told(s, was))
+		b = appendChanged(b, "new", told(s, is))
 		c.list = append(c.list, append(b, '}'))
 	}
+}
+
+// told returns what of a value may be told: nothing that is never returned, or was not when the schema still had it.
+func told(a *Attribute, v Value) Value {
+	if a.Returned == ReturnedNever {
+		return Value{}
+	}
+	if a.Type != Complex {
+		return v
+	}
+	v = v.Clone()
+	for e := range v.each {
+		e.obj.extra = nil
+		e.obj.fields = slices.DeleteFunc(e.obj.fields, func(f field) bool { return f.attr.Returned == ReturnedNever })
+	}
+	return v
 }
 
 func appendChanged(b []byte, name string, v Value) []byte {

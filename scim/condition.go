@@ -3,6 +3,7 @@ package scim
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,18 +28,18 @@ func parseCondition(values []string) condition {
 		if rest == "" {
 			return c
 		}
-		if rest[0] == '*' {
-			c.any = true
-			rest = rest[1:]
-			continue
-		}
-		rest = strings.TrimPrefix(strings.TrimPrefix(rest, "W/"), "w/")
-		if !strings.HasPrefix(rest, `"`) {
+		tagged := strings.TrimPrefix(strings.TrimPrefix(rest, "W/"), "w/")
+		if !strings.HasPrefix(tagged, `"`) { // "*", or a tag that somebody forgot to quote
 			var bare string
 			bare, rest, _ = strings.Cut(rest, ",")
-			c.tags = append(c.tags, strings.TrimSpace(bare))
+			if bare = strings.TrimSpace(bare); bare == "*" {
+				c.any = true
+				continue
+			}
+			c.tags = append(c.tags, strings.TrimPrefix(strings.TrimPrefix(bare, "W/"), "w/"))
 			continue
 		}
+		rest = tagged
 		tag, after, ok := strings.Cut(rest[1:], `"`)
 		if !ok {
 			return c
@@ -49,17 +50,11 @@ func parseCondition(values []string) condition {
 
 // holds says whether version is one of those named.
 func (c *condition) holds(version uint64) bool {
-	if c.any {
-		return true
-	}
-	v := strconv.FormatUint(version, 10)
-	for _, t := range c.tags {
-		if t == v {
-			return true
-		}
-	}
-	return false
+	return c.names(strconv.FormatUint(version, 10))
 }
+
+// names says whether tag, the opaque part of an entity tag, is one of those named.
+func (c *condition) names(tag string) bool { return c.any || slices.Contains(c.tags, tag) }
 
 // preconditions is asked before a write to a resource of this version.
 func (c *call) preconditions(version uint64) error {

@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +42,6 @@ type cursors struct {
 
 // cursor is where a walk goes on.
 type cursor struct {
-	Query   []byte `json:"q"`
 	Expires int64  `json:"e"`           // Unix seconds
 	Part    int    `json:"p,omitempty"` // index of the resource type
 	After   string `json:"a,omitempty"` // go on behind this id
@@ -169,14 +170,14 @@ func (s *Service) idWalk(ctx context.Context, c *call, parts []part, q query, co
 	err = s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
 		p, more, *at = &page{}, false, from
 		if begin {
-			if at.Total, err = s.countAll(tx, c, parts, seq, q); err != nil {
+			if at.Total, err = s.countAll(tx, c, parts, seq, q, count); err != nil {
 				return err
 			}
 		}
 		examined := 0
 		for ; at.Part < len(parts); at.Part, at.After = at.Part+1, "" {
 			part := &parts[at.Part]
-			for id, err := range s.following(tx, c, part, q, seq, at.After) {
+			for id, err := range s.following(tx, c, part, q, seq, at.After, count) {
 				if err != nil {
 					return err
 				}
@@ -203,22 +204,22 @@ func (s *Service) idWalk(ctx context.Context, c *call, parts []part, q query, co
 	return p, more, err
 }
 
-// following yields the ids behind after that a query may match, in order.
-func (s *Service) following(tx *storage.Tx, c *call, q *part, asked query, seq uint64, after string) iter.Seq2[string, error] {
+// following yields the ids behind after that a query may match, in order: those that an index finds, or all if it finds
+// too many.
+func (s *Service) following(tx *storage.Tx, c *call, q *part, asked query, seq uint64, after string, count int) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		if !q.plan.all {
-			key := walkKey{c.caller.Tenant, q.t.Name, fingerprintOf(asked), false}
-			ids, ok := s.walks.list(key, seq)
-			if !ok {
-				var err error
-				if ids, err = s.matches(tx, c, q, false); err != nil {
-					yield("", err)
-					return
-				}
-				s.walks.keep(key, seq, ids)
+		ids, ok, err := s.foundIDs(tx, c, q, asked, seq, count)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		if ok {
+			at, there := slices.BinarySearch(ids, after)
+			if there {
+				at++
 			}
-			for _, id := range ids {
-				if id > after && !yield(id, nil) {
+			for _, id := range ids[at:] {
+				if !yield(id, nil) {
 					return
 				}
 			}
@@ -232,11 +233,42 @@ func (s *Service) following(tx *storage.Tx, c *call, q *part, asked query, seq u
 	}
 }
 
+// foundIDs returns the ids that the plan of a query finds, in order, and whether those are all that it may match. They are
+// not compared with the filter here: a page of a walk is, and the next one begins with looking for them again if anything
+// has changed.
+func (s *Service) foundIDs(tx *storage.Tx, c *call, q *part, asked query, seq uint64, count int) (ids []string, ok bool, err error) {
+	if q.plan.all {
+		return nil, false, nil
+	}
+	matches := walkKey{c.caller.Tenant, q.t.Name, fingerprintOf(asked), false}
+	found := matches
+	found.what = "found " + matches.what
+	for _, key := range []walkKey{matches, found} {
+		if ids, ok := s.walks.list(key, seq); ok {
+			return ids, true, nil
+		}
+	}
+	looked := 0
+	for id, err := range s.candidates(tx, q.t, q.plan) {
+		if err != nil {
+			return nil, false, err
+		}
+		if looked++; looked > s.o.MaxScan {
+			return nil, false, nil
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	s.walks.keep(found, seq, ids, count)
+	return ids, true, nil
+}
+
 // countable is how many resources are looked at to count the matches of a filter that no index helps with.
 const countable = 10_000
 
 // countAll counts what a walk will meet; -1 if that would cost too much.
-func (s *Service) countAll(tx *storage.Tx, c *call, parts []part, seq uint64, q query) (int, error) {
+func (s *Service) countAll(tx *storage.Tx, c *call, parts []part, seq uint64, q query, count int) (int, error) {
 	total := 0
 	for i := range parts {
 		p := &parts[i]
@@ -245,14 +277,18 @@ func (s *Service) countAll(tx *storage.Tx, c *call, parts []part, seq uint64, q 
 			return 0, err
 		}
 		if p.filter != nil {
-			if p.plan.all && n > countable {
+			if p.plan.all && n > int64(min(countable, s.o.MaxScan)) {
 				return -1, nil
 			}
-			ids, err := s.matches(tx, c, p, false)
+			ids, err := s.matchingIDs(tx, c, p, false)
+			var e *Error
+			if errors.As(err, &e) && e.Type == TooMany { // which a walk does not mind
+				return -1, nil
+			}
 			if err != nil {
 				return 0, err
 			}
-			s.walks.keep(walkKey{c.caller.Tenant, p.t.Name, fingerprintOf(q), false}, seq, ids)
+			s.walks.keep(walkKey{c.caller.Tenant, p.t.Name, fingerprintOf(q), false}, seq, ids, count)
 			n = int64(len(ids))
 		}
 		total += int(n)
@@ -263,7 +299,11 @@ func (s *Service) countAll(tx *storage.Tx, c *call, parts []part, seq uint64, q 
 // sortedWalk takes the next page of a walk whose order is written down, and writes it down first when it begins.
 func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query, count int, at *cursor, begin bool) (*page, bool, error) {
 	if begin {
-		order, err := s.wholeOrder(ctx, c, parts, q)
+		var order []place
+		err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) (err error) {
+			order, err = s.wholeOrder(tx, c, parts, q)
+			return err
+		})
 		if err != nil {
 			return nil, false, err
 		}
@@ -289,8 +329,12 @@ func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query
 	var p *page
 	from := *at
 	more := false
-	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
+	var ends time.Time
+	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) (err error) {
 		p, more, *at = &page{}, false, from
+		if ends, err = s.walkEnds(tx, at.Walk); err != nil {
+			return err
+		}
 		for {
 			chunk, err := s.walkChunk(tx, at.Walk, at.Offset/walkChunk)
 			if err != nil {
@@ -302,10 +346,16 @@ func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query
 					return errCursor
 				}
 				if len(p.resources) == count {
-					more = true
-					return nil
-				}
-				if err := s.show(tx, c, &parts[o.part], o.id, p); err != nil {
+					// Only what is still there makes another page: the last one must not be empty (RFC 9865 section 2).
+					r, err := s.examine(tx, c, &parts[o.part], o.id)
+					if err != nil {
+						return err
+					}
+					if r != nil {
+						more = true
+						return nil
+					}
+				} else if err := s.show(tx, c, &parts[o.part], o.id, p); err != nil {
 					return err
 				}
 				at.Offset++
@@ -315,108 +365,137 @@ func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query
 			}
 		}
 	})
+	if err == nil && more && ends.Before(s.o.Clock().Add(s.o.CursorTimeout+walkGrace)) {
+		err = s.keepWalk(ctx, c, at.Walk)
+	}
 	return p, more, err
 }
 
 // place is one resource of a written-down order.
 type place struct {
 	part int
-	id   string
+	match
 }
 
-func (s *Service) wholeOrder(ctx context.Context, c *call, parts []part, q query) ([]place, error) {
+// wholeOrder returns everything that a sorted query matches, of all its resource types together.
+func (s *Service) wholeOrder(tx *storage.Tx, c *call, parts []part, q query) ([]place, error) {
 	var order []place
-	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
-		order = nil
-		for i := range parts {
-			ids, err := s.matches(tx, c, &parts[i], q.descending)
-			if err != nil {
-				return err
-			}
-			for _, id := range ids {
-				order = append(order, place{i, id})
-			}
+	for i := range parts {
+		list, err := s.matches(tx, c, &parts[i], q.descending)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return order, err
+		for _, m := range list {
+			order = append(order, place{i, m})
+		}
+	}
+	if len(parts) > 1 {
+		slices.SortFunc(order, func(a, b place) int { return a.compare(b.match, q.descending) })
+	}
+	return order, nil
 }
 
-// walkTerm is the field that written-down walks are found by: their age.
+// A written-down order is a record that says until when it is kept, and records of its pieces.
+
+// walkTerm is the field that written-down orders are found by: when they end.
 const walkTerm = "expires"
 
-// saveWalk writes an order down, and clears away walks that have expired or are too many.
+const walkGrace = time.Minute // that an order is kept beyond the cursors that lead into it
+
+// walkHead is the record of an order that is kept from now on. Its cursors live a while from each page on, so that it is kept
+// twice as long, and kept on when the second half begins.
+func (s *Service) walkHead(tx *storage.Tx, walk string, had storage.Stamp) storage.Record {
+	ends := s.o.Clock().Add(2*s.o.CursorTimeout + walkGrace)
+	return storage.Record{
+		Ref:   storage.Ref{Tenant: tx.Tenant(), Kind: walkKind, ID: walk},
+		Stamp: tx.Stamp(had),
+		Terms: []storage.Term{{Field: walkTerm, Value: timeKey(ends)}},
+	}
+}
+
+// saveWalk writes an order down, and clears away those that have ended or are too many.
 func (s *Service) saveWalk(ctx context.Context, c *call, order []place) (string, error) {
-	id, err := uuid.NewV7()
+	u, err := uuid.NewV7()
 	if err != nil {
 		return "", err
 	}
-	now := s.o.Clock()
-	expires := timeKey(now.Add(s.o.CursorTimeout + time.Minute))
-	err = s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
-		if err := clearWalks(tx, timeKey(now)); err != nil {
+	walk := u.String()
+	write := func(fn func(tx *storage.Tx) error) error {
+		return s.store.Update(ctx, c.caller.Tenant, c.origin(), fn)
+	}
+	err = write(func(tx *storage.Tx) error {
+		if err := clearWalks(tx, timeKey(s.o.Clock())); err != nil {
 			return err
 		}
-		for n := 0; n*walkChunk <= len(order); n++ {
-			chunk := order[n*walkChunk : min((n+1)*walkChunk, len(order))]
-			var b []byte
-			for _, o := range chunk {
-				b = append(b, byte(o.part))
-				b = append(append(b, o.id...), 0)
-			}
-			rec := storage.Record{
-				Ref:   storage.Ref{Tenant: c.caller.Tenant, Kind: walkKind, ID: walkID(id.String(), n)},
-				Stamp: tx.Stamp(storage.Stamp{}), Body: b,
-				Terms: []storage.Term{{Field: walkTerm, Value: expires}},
-			}
-			if err := tx.Put(rec); err != nil {
+		return tx.Put(s.walkHead(tx, walk, storage.Stamp{}))
+	})
+	// A transaction takes some 60,000 ids; everybody else waits for it.
+	for n := 0; err == nil && n*walkChunk <= len(order); n++ {
+		chunk := order[n*walkChunk : min((n+1)*walkChunk, len(order))]
+		var b []byte
+		for _, o := range chunk {
+			b = append(b, byte(o.part))
+			b = append(append(b, o.id...), 0)
+		}
+		err = write(func(tx *storage.Tx) error {
+			if _, err := s.walkEnds(tx, walk); err != nil { // it has made room for others already
 				return err
 			}
+			ref := storage.Ref{Tenant: c.caller.Tenant, Kind: walkKind, ID: walkID(walk, n)}
+			return tx.Put(storage.Record{Ref: ref, Stamp: tx.Stamp(storage.Stamp{}), Body: b})
+		})
+	}
+	return walk, err
+}
+
+// walkEnds returns until when an order is kept. One that is gone has ended or made room for another.
+func (s *Service) walkEnds(tx *storage.Tx, walk string) (time.Time, error) {
+	rec, err := tx.Get(walkKind, walk)
+	if isNotFound(err) || err == nil && len(rec.Terms) == 0 {
+		return time.Time{}, errExpired(s.o.CursorTimeout)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(rec.Terms[0].Value))), nil
+}
+
+// keepWalk keeps an order on. One that has just made room for another is gone, which its next page will say.
+func (s *Service) keepWalk(ctx context.Context, c *call, walk string) error {
+	return s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+		rec, err := tx.Get(walkKind, walk)
+		if isNotFound(err) {
+			return nil
 		}
-		return nil
+		if err != nil {
+			return err
+		}
+		return tx.Put(s.walkHead(tx, walk, rec.Stamp))
 	})
-	return id.String(), err
 }
 
 func walkID(walk string, n int) string { return fmt.Sprintf("%s/%06d", walk, n) }
 
 func timeKey(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())) }
 
+// clearWalks removes the orders that have ended, and makes room for a new one.
 func clearWalks(tx *storage.Tx, now []byte) error {
-	var old []string
-	live := map[string]bool{}
-	var order []string
+	var walks []string // the next to end first
+	ended := 0
 	for hit, err := range tx.Find(walkKind, walkTerm, storage.TermRange{}) {
 		if err != nil {
 			return err
 		}
-		if string(hit.Value) < string(now) {
-			old = append(old, hit.ID)
-			continue
-		}
-		walk, _, _ := strings.Cut(hit.ID, "/")
-		if !live[walk] {
-			live[walk] = true
-			order = append(order, walk)
+		if walks = append(walks, hit.ID); string(hit.Value) < string(now) {
+			ended++
 		}
 	}
-	ended := map[string]bool{}
-	for len(order) >= maxSavedWalk {
-		ended[order[0]] = true
-		order = order[1:]
-	}
-	if len(ended) > 0 {
-		for hit, err := range tx.Find(walkKind, walkTerm, storage.TermRange{From: now}) {
-			if err != nil {
-				return err
-			}
-			if walk, _, _ := strings.Cut(hit.ID, "/"); ended[walk] {
-				old = append(old, hit.ID)
-			}
+	for _, walk := range walks[:max(ended, len(walks)-maxSavedWalk+1)] {
+		err := tx.Delete(walkKind, walk)
+		for n := 0; err == nil; n++ {
+			err = tx.Delete(walkKind, walkID(walk, n))
 		}
-	}
-	for _, id := range old {
-		if err := tx.Delete(walkKind, id); err != nil && !isNotFound(err) {
+		if !isNotFound(err) {
 			return err
 		}
 	}
@@ -438,7 +517,7 @@ func (s *Service) walkChunk(tx *storage.Tx, walk string, n int) ([]place, error)
 		if !ok {
 			break
 		}
-		l = append(l, place{int(b[0]), id})
+		l = append(l, place{int(b[0]), match{id: id}})
 		b = rest
 	}
 	return l, nil

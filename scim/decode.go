@@ -276,6 +276,9 @@ func (d *decoder) single(a *Attribute, n *node, at string) (Value, error) {
 			return textValue(n.text), nil
 		}
 	}
+	if a.Returned == ReturnedNever { // a number may be a secret as well
+		return Value{}, bad(InvalidValue, "%s has a value of another type; expected is %s", quote(at), article(a))
+	}
 	return Value{}, wrong(at, n, article(a))
 }
 

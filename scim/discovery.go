@@ -8,22 +8,14 @@ import (
 	"strings"
 )
 
-// discovery answers a GET on /ServiceProviderConfig, /ResourceTypes or /Schemas (RFC 7644 section 4): segments are those of
-// the path below BasePath, base is the URL of BasePath. Paging, sorting and projection are ignored there, and a filter is
-// refused, so that nobody takes a list for the answer to one; the RFC asks for both.
-func discovery(w http.ResponseWriter, r *http.Request, types *Types, o Options, base string, segments []string) error {
-	o = o.withDefaults()
-	for name := range r.URL.Query() {
-		if sameName(name, "filter") {
-			return &Error{Status: http.StatusForbidden, Detail: fmt.Sprintf("a filter is not permitted on /%s, which is always answered whole (RFC 7644 section 4)", clip(segments[0]))}
-		}
+// discovery returns what a GET on /ServiceProviderConfig, /ResourceTypes or /Schemas is answered (RFC 7644 section 4): segments
+// are those of the path below BasePath, base is the URL of BasePath. Paging, sorting and projection are ignored there, and
+// a filter is refused, so that nobody takes a list for the answer to one; the RFC asks for both.
+func discovery(types *Types, o Options, base string, segments []string, params map[string]string) ([]byte, error) {
+	if _, filtered := params["filter"]; filtered {
+		return nil, &Error{Status: http.StatusForbidden, Detail: fmt.Sprintf("a filter is not permitted on /%s, which is always answered whole (RFC 7644 section 4)", clip(segments[0]))}
 	}
-	body, err := discoveryJSON(types, o, base, segments)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, r, http.StatusOK, body)
-	return nil
+	return discoveryJSON(types, o.withDefaults(), base, segments)
 }
 
 func discoveryJSON(types *Types, o Options, base string, segments []string) ([]byte, error) {

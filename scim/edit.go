@@ -24,7 +24,7 @@ type linkSet interface {
 func (e *editor) applyAll(ops []patchOp) error {
 	for i := range ops {
 		if err := e.apply(&ops[i]); err != nil {
-			return within(ops[i].place, err)
+			return within(ops[i].where(), err)
 		}
 	}
 	return nil
@@ -58,15 +58,38 @@ func (e *editor) apply(op *patchOp) error {
 // are its attributes.
 func (e *editor) extension(op *patchOp) error {
 	x := op.path.Ext
+	if a := fixed(e.object.Get(x), Value{}); a != nil {
+		return immutable(a)
+	}
+	left := &Object{}
 	if had := e.object.Get(x); had.kind == object {
-		for _, f := range had.obj.fields {
-			if f.attr.Mutability == Immutable || f.attr.Mutability == ReadOnly {
-				return op.refuse(WrongMutability, "%q is %s and cannot be removed", f.attr.Name, f.attr.Mutability)
-			}
+		left.extra = had.obj.extra
+	}
+	e.object.Set(x, objectValue(left))
+	return nil
+}
+
+// fixed returns an attribute that a client cannot change and that has another value in now than in had; nil if there is
+// none. Only single values are looked into: elements of a list come and go.
+func fixed(had, now Value) *Attribute {
+	if had.kind != object {
+		return nil
+	}
+	for _, f := range had.obj.fields {
+		is := now.sub(f.attr)
+		if (f.attr.Mutability == Immutable || f.attr.Mutability == ReadOnly) && !is.equal(f.value) {
+			return f.attr
+		}
+		if a := fixed(f.value, is); a != nil {
+			return a
 		}
 	}
-	e.object.Set(x, Value{})
 	return nil
+}
+
+// immutable refuses to change a, which is immutable or readOnly, or to remove it together with what it is a part of.
+func immutable(a *Attribute) error {
+	return bad(WrongMutability, "%q is %s and has a value already, which can be neither changed nor removed", a.Path(), a.Mutability)
 }
 
 // attribute applies an operation to an attribute of o or to a part of it.
@@ -80,7 +103,7 @@ func (e *editor) attribute(o *Object, op *patchOp) error {
 		return err
 	}
 	if had.assigned() && !o.Get(a).equal(had) {
-		return op.refuse(WrongMutability, "%q is immutable and has a value already", a.Name)
+		return immutable(a)
 	}
 	return nil
 }
@@ -118,7 +141,10 @@ func (e *editor) set(o *Object, a *Attribute, op *patchOp) error {
 		return err
 	}
 	if a.Mutability == Immutable && had.assigned() && !now.equal(had) {
-		return op.refuse(WrongMutability, "%q is immutable and has a value already", a.Name)
+		return immutable(a)
+	}
+	if f := fixed(had, now); f != nil {
+		return immutable(f)
 	}
 	o.Set(a, now)
 	if ref := a.parent.byName["$ref"]; ref != nil && a == a.parent.value() && !now.equal(had) {
@@ -142,7 +168,7 @@ func (e *editor) changed(a *Attribute, had Value, op *patchOp) (Value, error) {
 	case a.MultiValued && op.kind == opAdd:
 		return appended(a, had, v), nil
 	case a.MultiValued:
-		return onePrimary(a, v, nil), nil
+		return onePrimary(a, v.keepParts(had), nil), nil
 	case a.Type == Complex && had.kind == object:
 		return merged(a, had.Clone(), v), nil
 	default:
@@ -282,12 +308,16 @@ func (e *editor) element(v Value, op *patchOp) (Value, error) {
 	case op.kind == opAdd && v.kind == object:
 		for _, f := range op.value.obj.fields {
 			if had := v.obj.Get(f.attr); f.attr.Mutability == Immutable && had.assigned() && !had.equal(f.value) {
-				return v, op.refuse(WrongMutability, "%q is immutable and has a value already", f.attr.Name)
+				return v, immutable(f.attr)
 			}
 		}
 		return merged(op.path.Attr, v, op.value.Clone()), nil
 	default:
-		return op.value.Clone(), nil
+		now := op.value.Clone()
+		if v.kind == object && now.kind == object {
+			now.obj.keep(v.obj.extra)
+		}
+		return now, nil
 	}
 }
 
@@ -299,7 +329,7 @@ func (e *editor) unmatched(o *Object, op *patchOp) error {
 		return nil
 	}
 	if op.kind == opReplace && !e.q.createsOnReplace {
-		return op.refuse(NoTarget, "no value of %q matches the filter; replace changes values that are there, use add for new ones", p.Attr.Name)
+		return bad(NoTarget, "no value of %q matches the filter; replace changes values that are there, use add for new ones", p.Attr.Name)
 	}
 	if !op.value.assigned() {
 		return nil
@@ -311,7 +341,7 @@ func (e *editor) unmatched(o *Object, op *patchOp) error {
 		v, ok = op.value.Clone(), p.Sub == nil
 	}
 	if !ok {
-		return op.refuse(NoTarget, "no value of %q matches the filter, and only a filter of eq terms joined by and says what a new value is", p.Attr.Name)
+		return bad(NoTarget, "no value of %q matches the filter, and only a filter of eq terms joined by and says what a new value is", p.Attr.Name)
 	}
 	if p.Attr.Type == Complex {
 		var err error
@@ -332,7 +362,7 @@ func (e *editor) everyElement(o *Object, op *patchOp) error {
 		case op.kind == opRemove:
 			return nil
 		case !e.q.createsOnReplace:
-			return op.refuse(NoTarget, "%q has no values", p.Attr.Name)
+			return bad(NoTarget, "%q has no values, and a path without a filter means those that are there; add whole values to %q", p.Attr.Name, p.Attr.Name)
 		}
 		had = listValue([]Value{{kind: object, obj: &Object{}}})
 	}
@@ -372,7 +402,7 @@ func (e *editor) linked(op *patchOp) error {
 	default:
 		if !op.given {
 			if a.Required {
-				return op.refuse(WrongMutability, "the attribute is required and cannot be removed")
+				return bad(WrongMutability, "the attribute is required and cannot be removed")
 			}
 			return e.links.replace(a, nil)
 		}
@@ -409,7 +439,7 @@ func (e *editor) linkedMatching(op *patchOp) error {
 	case len(hits) == 0 && (op.kind == opAdd || e.q.createsOnReplace) && byID:
 		return e.links.add(a, []Value{objectValue(&Object{fields: []field{{a.value(), textValue(only)}}})})
 	case len(hits) == 0:
-		return op.refuse(NoTarget, "no value of %q matches the filter", a.Name)
+		return bad(NoTarget, "no value of %q matches the filter; replace changes values that are there, use add for new ones", a.Name)
 	case op.kind == opAdd:
 		return nil // they are there, and what is known of them is immutable
 	}
@@ -437,11 +467,11 @@ func (e *editor) linkedSub(op *patchOp) error {
 		}
 		hit = true
 		if op.kind == opRemove || !m.sub(op.path.Sub).equal(op.value) {
-			return op.refuse(WrongMutability, "what is known of a member is immutable; remove the member and add it anew")
+			return bad(WrongMutability, "what is known of a value of %q is immutable; remove the value and add it anew", op.path.Attr.Name)
 		}
 	}
 	if !hit && op.kind == opReplace {
-		return op.refuse(NoTarget, "no value of %q matches the filter", op.path.Attr.Name)
+		return bad(NoTarget, "no value of %q matches the path; replace changes values that are there, use add for new ones", op.path.Attr.Name)
 	}
 	return nil
 }

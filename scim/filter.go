@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -131,7 +132,7 @@ func ParseFilter(s string, o FilterOptions) (*Expr, error) {
 		return nil, err
 	}
 	if p.blanks(); p.at == len(s) {
-		return nil, bad(InvalidFilter, "the filter is empty")
+		return nil, bad(InvalidFilter, `the filter is empty; expected is a comparison, such as userName eq "bjensen", or no filter at all`)
 	}
 	e, err := p.or()
 	if err != nil {
@@ -167,7 +168,7 @@ func (p *filterParser) check() error {
 	}
 	for i, r := range p.s {
 		if r == utf8.RuneError {
-			return p.fail(i, "this is no UTF-8, or was none on its way here")
+			return p.fail(i, "this is no UTF-8, or was none on its way here; expected is text in UTF-8")
 		}
 	}
 	return nil
@@ -449,7 +450,7 @@ func (p *filterParser) value() (*node, error) {
 		}
 	}
 	switch c := word[0]; {
-	case isNumber(word):
+	case numberForm.MatchString(word):
 		return &node{kind: '0', text: word}, nil
 	case p.o.BareWords && (beginsName(c) || isDigit(c) || c >= utf8.RuneSelf) && p.peek() != '"':
 		return &node{kind: '"', text: word}, nil
@@ -457,39 +458,8 @@ func (p *filterParser) value() (*node, error) {
 	return nil, p.fail(start, "found something that is not in double quotes; %s", expected)
 }
 
-// isNumber says whether s is a number as JSON has them.
-func isNumber(s string) bool {
-	digits := func() (n int) {
-		for n < len(s) && isDigit(s[n]) {
-			n++
-		}
-		return n
-	}
-	s = strings.TrimPrefix(s, "-")
-	n := digits()
-	if n == 0 || n > 1 && s[0] == '0' {
-		return false
-	}
-	s = s[n:]
-	if strings.HasPrefix(s, ".") {
-		s = s[1:]
-		if n = digits(); n == 0 {
-			return false
-		}
-		s = s[n:]
-	}
-	if s != "" && (s[0] == 'e' || s[0] == 'E') {
-		s = s[1:]
-		if s != "" && (s[0] == '+' || s[0] == '-') {
-			s = s[1:]
-		}
-		if n = digits(); n == 0 {
-			return false
-		}
-		s = s[n:]
-	}
-	return s == ""
-}
+// numberForm is the form of a number in JSON (RFC 8259 section 6).
+var numberForm = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
 // text reads a string of JSON.
 func (p *filterParser) text() (*node, error) {

@@ -213,7 +213,7 @@ func TestNumberOrder(t *testing.T) {
 				y = shifted(x, rapid.IntRange(-5, 5).Draw(t, "by"))
 			}
 		}
-		if !isNumber(x) || !isNumber(y) {
+		if !numberForm.MatchString(x) || !numberForm.MatchString(y) {
 			t.Fatalf("%s or %s is no number", x, y)
 		}
 		p, _ := new(big.Rat).SetString(x)

@@ -119,7 +119,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 	caller, ok := callerOf(r.Context())
 	if !ok && !Public(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="scimbox"`)
-		return &Error{Status: http.StatusUnauthorized, Detail: "the request is not authenticated"}
+		return &Error{Status: http.StatusUnauthorized, Detail: "the request is not authenticated; send the header Authorization: Bearer <token>"}
 	}
 	params, err := parameters(r)
 	if err != nil {
@@ -312,7 +312,11 @@ func (h *handler) discovery(q *request) error {
 	if q.caller.Preset == "standard" {
 		o.GroupNames = "free" // see uniqueName
 	}
-	return discovery(q.w, q.r, h.s.types, o, q.base, q.seg)
+	body, err := discovery(h.s.types, o, q.base, q.seg, q.params)
+	if err != nil {
+		return err
+	}
+	return q.writeTagged(body)
 }
 
 // project compiles attributes and excludedAttributes of the query.
@@ -360,7 +364,7 @@ func (q *request) bodyBytes(limit int64) ([]byte, error) {
 		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
 	}
 	if err != nil {
-		return nil, &Error{Status: http.StatusBadRequest, Type: InvalidSyntax, Detail: "the body could not be read to its end", Err: err}
+		return nil, &Error{Status: http.StatusBadRequest, Type: InvalidSyntax, Detail: "the body could not be read to its end; send it again, whole", Err: err}
 	}
 	return data, nil
 }
@@ -565,22 +569,18 @@ func (h *handler) find(q *request, types []*ResourceType, f query) error {
 		b = append(b, r...)
 	}
 	b = append(b, ']', '}')
-	return q.writeList(b)
+	return q.writeTagged(b)
 }
 
-// writeList writes a list under an entity tag of its own, so that a client that polls one learns that nothing has
-// changed.
-func (q *request) writeList(b []byte) error {
+// writeTagged writes what is no resource of a version, such as a list, under an entity tag of its own, so that a client that
+// polls it learns that nothing has changed.
+func (q *request) writeTagged(b []byte) error {
 	sum := sha256.Sum256(b)
 	tag := base64.RawURLEncoding.EncodeToString(sum[:12])
 	q.w.Header().Set("ETag", `W/"`+tag+`"`)
-	if q.r.Method == http.MethodGet && q.ifNoneMatch.given {
-		for _, t := range q.ifNoneMatch.tags {
-			if t == tag {
-				q.w.WriteHeader(http.StatusNotModified)
-				return nil
-			}
-		}
+	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && q.ifNoneMatch.names(tag) {
+		q.w.WriteHeader(http.StatusNotModified)
+		return nil
 	}
 	return q.write(http.StatusOK, b)
 }

@@ -32,6 +32,9 @@ func NewTypes(schemaFile string) (*Types, error) {
 		if err := l.file(name, data); err != nil {
 			return nil, err
 		}
+		if err := l.failed(); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.resolve(); err != nil {
 		return nil, err
@@ -69,6 +72,7 @@ type loader struct {
 	bases    []baseRef
 	refs     []typeRef
 	wanted   []wantedBy
+	broken   []brokenType
 }
 
 // extensionRef is a schemaExtensions entry whose schema may be defined later in the file.
@@ -91,6 +95,9 @@ type typeRef struct {
 	name string
 }
 
+// brokenType is a resource type that was refused. What else the file says of it is not held against the file again.
+type brokenType struct{ name, urn string }
+
 // wantedBy is a schema that says itself which resource type it extends.
 type wantedBy struct {
 	typeRef
@@ -111,10 +118,11 @@ func (l *loader) failed() error {
 	return &SchemaFileError{File: l.name, Problems: sortProblems(l.problems)}
 }
 
-// file reads one file: a single Schema resource, or an object of "schemas" and "resourceTypes".
+// file reads one file: a single Schema resource, or an object of "schemas" and "resourceTypes". It returns an error if the
+// file cannot be read at all; what else is wrong with it is gathered for failed and resolve.
 func (l *loader) file(name string, data []byte) error {
 	l.name, l.data, l.problems = name, data, nil
-	l.bases, l.refs, l.wanted = nil, nil, nil
+	l.bases, l.refs, l.wanted, l.broken = nil, nil, nil, nil
 	clear(l.extends)
 	root, err := readLocated(data)
 	var pe *locatedError
@@ -140,7 +148,7 @@ func (l *loader) file(name string, data []byte) error {
 			l.wrong(root.at, `the file has neither "schemas" nor "resourceTypes", so that it says nothing`)
 		}
 	}
-	return l.failed()
+	return nil
 }
 
 // The forms of names. What RFC 7643 section 2.1 allows in attribute names excludes "$ref", which RFC 7643 itself uses: a
@@ -301,6 +309,7 @@ func (l *loader) newType(o members, p *located, name string) *ResourceType {
 		l.bases = append(l.bases, baseRef{t, p.get("schema"), urn})
 	}
 	if !ok || len(l.problems) > problems {
+		l.broken = append(l.broken, brokenType{name, urn})
 		return nil
 	}
 	l.types = append(l.types, t)
@@ -326,6 +335,9 @@ func (l *loader) resolve() error {
 		used[w.schema] = true
 		t := l.typeByName(w.name)
 		if t == nil {
+			if l.isBroken(w.name) {
+				continue
+			}
 			l.wrong(w.at.at, "schema %s extends %s, and there is no such resource type%s", quote(w.schema.ID), quote(w.name), didYouMean(w.name, l.typeNames()))
 			continue
 		}
@@ -344,12 +356,17 @@ func (l *loader) resolve() error {
 	}
 	kinds := append([]string{"external", "uri"}, l.typeNames()...)
 	for _, r := range l.refs {
-		if !slices.Contains(kinds, r.name) {
+		if !slices.Contains(kinds, r.name) && !l.isBroken(r.name) {
 			l.wrong(r.at.at, "%s is no resource type%s", quote(r.name), didYouMean(r.name, kinds))
 		}
 	}
+	for _, b := range l.broken {
+		if s := l.schemaByID(b.urn); s != nil {
+			used[s] = true
+		}
+	}
 	for _, s := range l.schemas {
-		if slices.Contains(builtinFiles, l.name) || slices.Contains(l.brought, s.ID) {
+		if slices.Contains(builtinFiles, l.name) || slices.Contains(l.brought, s.ID) || s.ID == "" {
 			continue
 		}
 		if !used[s] {
@@ -358,6 +375,10 @@ func (l *loader) resolve() error {
 		l.checkPaths(s)
 	}
 	return l.failed()
+}
+
+func (l *loader) isBroken(name string) bool {
+	return slices.ContainsFunc(l.broken, func(b brokenType) bool { return b.name == name })
 }
 
 // extend adds a schema extension to t, or changes whether it is required.

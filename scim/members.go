@@ -56,7 +56,7 @@ func (l *links) add(a *Attribute, elements []Value) error {
 			return bad(InvalidValue, `a value of %q has no "value"; expected is the id of a %s`, a.Name, oneOf(a.kinds()))
 		}
 		if !validID(id) {
-			return bad(InvalidValue, "%s cannot be the id of a member", quote(id))
+			return bad(InvalidValue, "%s cannot be an id of what %q refers to; an id has at most %d bytes, and none of them is zero", quote(id), a.Name, maxID)
 		}
 		if _, there, err := l.find(a, id); there || err != nil {
 			if err != nil {
@@ -73,7 +73,7 @@ func (l *links) add(a *Attribute, elements []Value) error {
 				continue
 			}
 			if l.s.o.UnknownMembers == "refuse" {
-				return bad(InvalidValue, "%q names %s, and there is no %s with this id", a.Name, quote(id), oneOf(a.kinds()))
+				return bad(InvalidValue, "%q names %s, and there is no %s with this id; make it first", a.Name, quote(id), oneOf(a.kinds()))
 			}
 		}
 		if err := l.tx.SetLink(storage.Link{From: l.from, Field: linkField(a), To: to, Body: linkBody(a, v)}); err != nil {
@@ -330,9 +330,11 @@ func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (V
 	return v, nil
 }
 
+const maxID = 256 // bytes
+
 // validID says whether id can be a part of a key; clients send anything.
 func validID(id string) bool {
-	return id != "" && len(id) <= 256 && !bytes.ContainsRune([]byte(id), 0)
+	return id != "" && len(id) <= maxID && !bytes.ContainsRune([]byte(id), 0)
 }
 
 func oneOf(kinds []string) string {

@@ -169,6 +169,22 @@ func (n *node) found() string {
 	}
 }
 
+// textOf returns the text of a string, "" for anything else.
+func textOf(n *node) string {
+	if n == nil || n.kind != '"' {
+		return ""
+	}
+	return n.text
+}
+
+// foundOr is found for what may be missing.
+func foundOr(n *node, missing string) string {
+	if n == nil {
+		return missing
+	}
+	return n.found()
+}
+
 // appendJSON appends the JSON text of n.
 func (n *node) appendJSON(b []byte) []byte {
 	switch n.kind {

@@ -26,9 +26,22 @@ type patchOp struct {
 	given bool // there was a value
 }
 
-// refuse makes an error about op. Where op stands in the request is added by whoever does the operations one after another.
-func (op *patchOp) refuse(scimType, format string, args ...any) error {
-	return bad(scimType, "%s %q: %s", op.kind, op.path.String(), fmt.Sprintf(format, args...))
+// where names op in an error: `Operations[2], replace "name.givenName"`.
+func (op *patchOp) where() string {
+	return op.place + ", " + string(op.kind) + " " + quote(op.path.String())
+}
+
+// on is where for a path that is not bound yet, or is the name of one member of a value without a path; "" for none. What it
+// compares with may be anything while it is not understood, and is not repeated.
+func (op *patchOp) on(path string) string {
+	if name, _, ok := strings.Cut(path, "["); ok {
+		path = name + "[...]"
+	}
+	where := op.place + ", " + string(op.kind)
+	if path != "" {
+		where += " " + quote(path)
+	}
+	return where
 }
 
 // patchDecoder reads PATCH requests. id is that of the resource, for clients that repeat it.
@@ -48,21 +61,16 @@ func (d *patchDecoder) decode(n *node) ([]patchOp, error) {
 	}
 	list := n.get("Operations")
 	if list == nil || list.kind != '[' {
-		found := "missing"
-		if list != nil {
-			found = list.found()
-		}
-		return nil, bad(InvalidSyntax, `"Operations" is %s; expected is an array of operations`, found)
+		return nil, bad(InvalidSyntax, `"Operations" is %s; expected is an array of operations`, foundOr(list, "missing"))
 	}
 	if len(list.items) == 0 {
 		return nil, bad(InvalidSyntax, `"Operations" is empty; expected is at least one operation`)
 	}
 	var ops []patchOp
 	for i, e := range list.items {
-		place := fmt.Sprintf("Operations[%d]", i)
-		more, err := d.operation(place, e)
+		more, err := d.operation(fmt.Sprintf("Operations[%d]", i), e)
 		if err != nil {
-			return nil, within(place, err)
+			return nil, err
 		}
 		ops = append(ops, more...)
 	}
@@ -88,45 +96,54 @@ func checkMessage(n *node, urn string, mayMiss bool) error {
 	return bad(InvalidSyntax, `"schemas" does not name the message; expected is [%q]`, urn)
 }
 
+// operation reads one operation, which stands in the request at place. Errors name it as far as it could be read.
 func (d *patchDecoder) operation(place string, n *node) ([]patchOp, error) {
+	where := place
+	refuse := func(err error) ([]patchOp, error) { return nil, within(where, err) }
 	if n.kind != '{' {
-		return nil, bad(InvalidSyntax, "it is %s; expected is an object with op, path and value", n.found())
+		return refuse(bad(InvalidSyntax, "it is %s; expected is an object with op, path and value", n.found()))
 	}
 	name, path, value := n.get("op"), n.get("path"), n.get("value")
 	if name == nil || name.kind != '"' {
-		return nil, bad(InvalidSyntax, `"op" is missing; expected is "add", "remove" or "replace"`)
+		return refuse(bad(InvalidSyntax, `"op" is %s; expected is "add", "remove" or "replace"`, foundOr(name, "missing")))
 	}
-	op := patchOp{place: place, kind: opKind(foldName(name.text)), given: value != nil}
+	op := patchOp{place: place, kind: opKind(foldName(name.text)), given: value != nil && value.kind != 'n'}
 	if op.kind != opAdd && op.kind != opRemove && op.kind != opReplace {
-		return nil, bad(InvalidSyntax, `"op" is %s; expected is "add", "remove" or "replace"`, quote(name.text))
+		return refuse(bad(InvalidSyntax, `"op" is %s; expected is "add", "remove" or "replace"`, quote(name.text)))
 	}
+	where = op.on(textOf(path))
 	if op.kind != opRemove && value == nil {
-		return nil, bad(InvalidValue, `%s has no "value"`, op.kind)
+		return refuse(bad(InvalidValue, `"value" is missing; an operation without one can only be "remove"`))
 	}
 	if path == nil || path.kind == 'n' || d.q.emptied(path) {
 		return d.pathless(op, value)
 	}
 	if path.kind != '"' {
-		return nil, bad(InvalidPath, `"path" is %s; expected is a string`, path.found())
+		return refuse(bad(InvalidPath, `"path" is %s; expected is a string`, path.found()))
 	}
 	syntax, err := ParsePath(path.text)
 	if err != nil {
-		return nil, err
+		return refuse(err)
 	}
 	if op.path, err = BindPath(d.t, syntax, d.q.bindOptions()); err != nil {
 		if d.q.unknownPaths && errors.Is(err, errUnknownName) {
 			if d.unknown != nil {
-				d.unknown(d.t.Name + ":" + clip(path.text))
+				syntax.Where = nil // it compares with values, and only names are counted
+				d.unknown(d.t.Name + ":" + clip(syntax.String()))
 			}
 			return nil, nil
 		}
-		return nil, err
+		return refuse(err)
 	}
+	where = op.where()
 	ops, err := d.bind(op, value)
 	if err == nil && op.path.Ext == nil && op.path.Attr == d.t.schemasAttr {
-		return nil, d.schemasOp(op)
+		ops, err = nil, d.schemasOp(op)
 	}
-	return ops, err
+	if err != nil {
+		return refuse(err)
+	}
+	return ops, nil
 }
 
 // schemasOp is what becomes of an operation on schemas: they follow from the data, so that there is nothing to do.
@@ -141,10 +158,10 @@ func (d *patchDecoder) schemasOp(op patchOp) error {
 // rule (RFC 7644 sections 3.5.2.1 and 3.5.2.3).
 func (d *patchDecoder) pathless(op patchOp, value *node) ([]patchOp, error) {
 	if op.kind == opRemove && !d.removesListed(value) {
-		return nil, bad(NoTarget, "remove needs a path")
+		return nil, within(op.on(""), bad(NoTarget, `"path" is missing; a remove says what it removes`))
 	}
 	if value.kind != '{' {
-		return nil, bad(InvalidValue, "the value of an operation without a path is %s; expected is an object of attributes", value.found())
+		return nil, within(op.on(""), bad(InvalidValue, "the value of an operation without a path is %s; expected is an object of attributes", value.found()))
 	}
 	var ops []patchOp
 	for _, m := range value.members {
@@ -153,14 +170,14 @@ func (d *patchDecoder) pathless(op patchOp, value *node) ([]patchOp, error) {
 		}
 		p, err := d.pathKey(m.name)
 		if err != nil {
-			return nil, err
+			return nil, within(op.on(m.name), err)
 		}
 		if p == nil {
 			continue
 		}
 		if p.Attr == d.t.root {
 			if m.value.kind != '{' {
-				return nil, wrong(m.name, m.value, "an object")
+				return nil, within(op.on(""), wrong(m.name, m.value, "an object"))
 			}
 			more, err := d.pathless(op, m.value)
 			if err != nil {
@@ -173,7 +190,7 @@ func (d *patchDecoder) pathless(op patchOp, value *node) ([]patchOp, error) {
 		o.path = *p
 		more, err := d.bind(o, m.value)
 		if err != nil {
-			return nil, err
+			return nil, within(op.on(m.name), err)
 		}
 		ops = append(ops, more...)
 	}
@@ -234,7 +251,7 @@ func (d *patchDecoder) removesListed(n *node) bool {
 func (d *patchDecoder) bind(op patchOp, n *node) ([]patchOp, error) {
 	p := op.path
 	if a := p.Attr; a != nil && a.readOnly() || p.Sub != nil && p.Sub.readOnly() {
-		return nil, op.refuse(WrongMutability, "the attribute is readOnly; the server assigns it")
+		return nil, bad(WrongMutability, "the attribute is readOnly; the server assigns it")
 	}
 	if a := p.Attr; a != nil && a.linked && p.Where == nil && p.Sub == a.value() {
 		// members.value is another name for members: the id is all that there is to say of one.
@@ -243,7 +260,7 @@ func (d *patchDecoder) bind(op patchOp, n *node) ([]patchOp, error) {
 	}
 	target := p.target()
 	if op.kind == opRemove && target.Required && p.Where == nil && (n == nil || !target.linked) {
-		return nil, op.refuse(WrongMutability, "the attribute is required and cannot be removed")
+		return nil, bad(WrongMutability, "the attribute is required and cannot be removed")
 	}
 	if n == nil {
 		return []patchOp{op}, nil
@@ -256,6 +273,9 @@ func (d *patchDecoder) bind(op patchOp, n *node) ([]patchOp, error) {
 		d.specified[target] = true
 	}
 	at := p.String()
+	if target.Type == Complex && !target.MultiValued {
+		n = d.q.listForSingle(target, n)
+	}
 	var err error
 	switch {
 	case n.kind == 'n':
@@ -316,7 +336,7 @@ func (d *patchDecoder) parts(op patchOp, n *node) ([]patchOp, error) {
 		// a complex value are another thing: clients send manager.displayName back as they got it.
 		for _, m := range n.members {
 			if a := target.sub(m.name); a != nil && a.readOnly() {
-				return nil, op.refuse(WrongMutability, "%q is readOnly; the server assigns it", a.Name)
+				return nil, bad(WrongMutability, "%q is readOnly; the server assigns it", a.Name)
 			}
 		}
 	}

@@ -88,8 +88,8 @@ func (p *projection) rule(a *Attribute, whole bool) (show, all bool) {
 		return true, true
 	case a.Returned == ReturnedAlways:
 		return whole || a.parent.parent == nil || a.parent.extension || p.parts[a.parent], !p.parts[a]
-	case p.parts[a]:
-		return true, false
+	case p.parts[a]: // attributes may name what it is a part of, too
+		return true, whole && a.Returned != ReturnedRequest
 	case p.without[a]:
 		return false, false
 	case a.Returned == ReturnedRequest:

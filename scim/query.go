@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -60,6 +61,9 @@ func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q 
 	err = s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
 		p.total, p.resources = 0, nil
 		skip := p.start - 1
+		if len(parts) > 1 && q.sortBy != "" { // resources of different types stand between each other
+			return s.mergedPage(tx, c, parts, q, skip, count, p)
+		}
 		for i := range parts {
 			total, err := s.pageOf(tx, c, &parts[i], q, seq, &skip, count, p)
 			if err != nil {
@@ -83,7 +87,8 @@ func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) 
 		}
 	}
 	var parts []part
-	var foreign error
+	var foreign, unsortable error
+	sortable := false
 	for _, t := range types {
 		p := part{t: t, plan: everything}
 		var err error
@@ -106,14 +111,16 @@ func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) 
 		}
 		if q.sortBy != "" {
 			path, err := s.bindSort(t, q.sortBy, c.q)
-			switch {
-			case err == nil:
-				p.sort = &path
-			case len(types) == 1:
-				return nil, err
+			if err == nil {
+				p.sort, sortable = &path, true
+			} else {
+				unsortable = err
 			}
 		}
 		parts = append(parts, p)
+	}
+	if unsortable != nil && !sortable {
+		return nil, unsortable
 	}
 	if foreign != nil && !slices.ContainsFunc(types, func(t *ResourceType) bool { return mentions(t, e, c.q) }) {
 		return nil, foreign
@@ -148,7 +155,7 @@ func (s *Service) bindSort(t *ResourceType, name string, q quirks) (Path, error)
 	case a.Type == Complex:
 		return p, bad(InvalidValue, "sortBy: %s is complex and has no order; name a sub-attribute, such as %s.%s", quote(name), a.Name, a.Sub[0].Name)
 	case a.Returned == ReturnedNever:
-		return p, bad(InvalidValue, "sortBy: %s cannot be sorted by", quote(name))
+		return p, bad(InvalidValue, "sortBy: %s is never shown, and so nothing can be sorted by it", quote(name))
 	}
 	return p, nil
 }
@@ -162,10 +169,10 @@ func (s *Service) pageOf(tx *storage.Tx, c *call, q *part, asked query, seq uint
 	ids, ok := s.walks.list(key, seq)
 	if !ok {
 		var err error
-		if ids, err = s.matches(tx, c, q, asked.descending); err != nil {
+		if ids, err = s.matchingIDs(tx, c, q, asked.descending); err != nil {
 			return 0, err
 		}
-		s.walks.keep(key, seq, ids)
+		s.walks.keep(key, seq, ids, count)
 	}
 	for _, id := range ids[min(*skip, len(ids)):] {
 		if len(p.resources) >= count {
@@ -208,35 +215,140 @@ func (s *Service) orderedPage(tx *storage.Tx, c *call, q *part, field string, de
 	at, after := s.walks.position(key, seq, *skip)
 	span := storage.TermRange{After: after, Reverse: descending && q.sort != nil}
 	var last storage.Hit
-	for hit, err := range tx.Find(q.t.Name, field, span) {
+	lastAt := 0
+	for hit, err := range s.ordered(tx, c, q, field, span) {
 		if err != nil {
 			return 0, err
 		}
-		if at < *skip {
-			at++
-			continue
+		if at >= *skip {
+			if len(p.resources) >= count {
+				break
+			}
+			if err := s.show(tx, c, q, hit.ID, p); err != nil {
+				return 0, err
+			}
 		}
-		if len(p.resources) >= count {
-			break
+		if at++; at > *skip && !cutOff(hit) { // from one whose place in the index is another one's, no walk can go on
+			lastAt, last = at, hit
 		}
-		if err := s.show(tx, c, q, hit.ID, p); err != nil {
-			return 0, err
-		}
-		at, last = at+1, hit
 	}
 	if last.ID != "" {
-		s.walks.remember(key, seq, at, last)
+		s.walks.remember(key, seq, lastAt, last)
 	}
 	*skip = 0
 	return total, nil
 }
 
-// matches returns the ids of all resources that a query matches, in its order.
-func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]string, error) {
-	type match struct {
-		id  string
-		key []byte // nil: no value
+// cutOff says whether a term may be shorter than the value that it was made of.
+func cutOff(hit storage.Hit) bool { return len(hit.Value) == 1+maxTerm }
+
+// ordered yields what an index finds in the order of the values. The index itself has those that begin with the same 255
+// bytes in the order of their ids.
+func (s *Service) ordered(tx *storage.Tx, c *call, q *part, field string, span storage.TermRange) iter.Seq2[storage.Hit, error] {
+	return func(yield func(storage.Hit, error) bool) {
+		var run []match // of one term
+		var term []byte
+		flush := func() bool {
+			slices.SortFunc(run, func(a, b match) int { return a.compare(b, span.Reverse) })
+			for _, m := range run {
+				if !yield(storage.Hit{ID: m.id, Value: term}, nil) {
+					return false
+				}
+			}
+			run = run[:0]
+			return true
+		}
+		for hit, err := range tx.Find(q.t.Name, field, span) {
+			if err != nil {
+				yield(hit, err)
+				return
+			}
+			if len(run) > 0 && !bytes.Equal(hit.Value, term) && !flush() {
+				return
+			}
+			if q.sort == nil || !cutOff(hit) {
+				if !yield(hit, nil) {
+					return
+				}
+				continue
+			}
+			if len(run) == s.o.MaxScan {
+				yield(hit, s.tooMany(q))
+				return
+			}
+			r, err := s.examine(tx, c, q, hit.ID)
+			if err != nil {
+				yield(hit, err)
+				return
+			}
+			m := match{id: hit.ID}
+			if r != nil {
+				m.key = sortValue(r, *q.sort)
+			}
+			run, term = append(run, m), hit.Value
+		}
+		flush()
 	}
+}
+
+// mergedPage takes a page of a sorted query over several resource types.
+func (s *Service) mergedPage(tx *storage.Tx, c *call, parts []part, q query, skip, count int, p *page) error {
+	order, err := s.wholeOrder(tx, c, parts, q)
+	if err != nil {
+		return err
+	}
+	p.total = len(order)
+	for _, o := range order[min(skip, len(order)):] {
+		if len(p.resources) >= count {
+			break
+		}
+		if err := s.show(tx, c, &parts[o.part], o.id, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// match is a resource that a query matches.
+type match struct {
+	id  string
+	key []byte // of the value that it is sorted by; nil: no value, or no sorting
+}
+
+// compare is the order of a list: by key, those without one last, and then by id; all the other way round if descending
+// (RFC 7644 section 3.4.2.3).
+func (m match) compare(o match, descending bool) int {
+	n := 0
+	switch {
+	case m.key == nil && o.key == nil:
+	case m.key == nil:
+		n = 1
+	case o.key == nil:
+		n = -1
+	default:
+		n = bytes.Compare(m.key, o.key)
+	}
+	if n == 0 {
+		n = strings.Compare(m.id, o.id)
+	}
+	if descending {
+		return -n
+	}
+	return n
+}
+
+// matchingIDs returns the ids of all resources that a query matches, in its order.
+func (s *Service) matchingIDs(tx *storage.Tx, c *call, q *part, descending bool) ([]string, error) {
+	list, err := s.matches(tx, c, q, descending)
+	ids := make([]string, len(list))
+	for i, m := range list {
+		ids[i] = m.id
+	}
+	return ids, err
+}
+
+// matches returns all resources that a query matches, in its order.
+func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]match, error) {
 	var list []match
 	seen := map[string]bool{}
 	examined := 0
@@ -266,37 +378,21 @@ func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]
 		}
 		list = append(list, m)
 	}
-	slices.SortFunc(list, func(a, b match) int {
-		if q.sort == nil {
-			return strings.Compare(a.id, b.id)
-		}
-		n := 0
-		switch {
-		case a.key == nil && b.key == nil:
-		case a.key == nil:
-			n = 1
-		case b.key == nil:
-			n = -1
-		default:
-			n = bytes.Compare(a.key, b.key)
-		}
-		if n == 0 {
-			n = strings.Compare(a.id, b.id)
-		}
-		if descending {
-			n = -n
-		}
-		return n
-	})
-	ids := make([]string, len(list))
-	for i, m := range list {
-		ids[i] = m.id
-	}
-	return ids, nil
+	slices.SortFunc(list, func(a, b match) int { return a.compare(b, descending && q.sort != nil) })
+	return list, nil
 }
 
 func (s *Service) tooMany(q *part) error {
-	return bad(TooMany, "the query would examine more than %d %s resources; filter by an indexed attribute (id, userName, displayName, externalId, emails.value, members.value, meta.lastModified), or raise [scim] max_scan", s.o.MaxScan, q.t.Name)
+	var indexed []string
+	for _, x := range s.index[q.t] {
+		indexed = append(indexed, x.target.Path())
+	}
+	for _, a := range q.t.root.Sub {
+		if a.linked || a.derived {
+			indexed = append(indexed, a.value().Path())
+		}
+	}
+	return bad(TooMany, "the query would examine more than %d %s resources; filter by an indexed attribute (%s), or raise [scim] max_scan", s.o.MaxScan, q.t.Name, strings.Join(indexed, ", "))
 }
 
 // examine returns the resource of an id if it matches the query, else nil.

@@ -192,7 +192,7 @@ func fillFrom(o *Object, f *Filter) bool {
 			a = f.Path.Attr
 		}
 		v := f.Value
-		if a == nil || !v.assigned() || o.Get(a).assigned() {
+		if a == nil || !v.assigned() || o.Get(a).assigned() || a.Type == Integer && strings.ContainsAny(v.text, ".eE") {
 			return false
 		}
 		o.Set(a, v.Clone())

@@ -45,7 +45,7 @@ func encodeBody(t *ResourceType, o *Object) []byte {
 func decodeBody(t *ResourceType, body []byte) (*Object, error) {
 	n, err := readNode(jsontext.NewDecoder(bytes.NewReader(body)), 0)
 	if err != nil {
-		return nil, fmt.Errorf("the stored body of a %s is no JSON: %w", t.Name, err)
+		return nil, fmt.Errorf("the stored body of a %s is no JSON: %v", t.Name, err) // not %w: it is no client's error
 	}
 	return storedObject(t.root, n), nil
 }
@@ -53,7 +53,7 @@ func decodeBody(t *ResourceType, body []byte) (*Object, error) {
 func storedObject(a *Attribute, n *node) *Object {
 	o := &Object{fields: make([]field, 0, len(n.members))}
 	for _, m := range n.members {
-		if s := a.sub(m.name); s != nil {
+		if s := a.sub(m.name); s != nil && !s.linked && !s.derived && !s.secret() {
 			if v, ok := storedValue(s, m.value); ok {
 				o.Set(s, v)
 				continue
@@ -307,12 +307,26 @@ func (s *Service) taken(t *ResourceType, err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	name := strings.TrimPrefix(c.Field, "=")
+	alike := ""
+	if a := s.uniqueAttribute(t, c); a != nil && !a.CaseExact && a.Type == String {
+		alike = ", and case and width of letters make no difference"
+	}
+	return &Error{Status: 409, Type: NotUnique, Detail: fmt.Sprintf("another %s has this %s already; it must be unique%s", t.Name, s.uniquePath(t, c), alike), Err: err}
+}
+
+// uniqueAttribute returns the attribute that a conflict is about.
+func (s *Service) uniqueAttribute(t *ResourceType, c *storage.ConflictError) *Attribute {
 	for _, x := range s.index[t] {
-		if x.field == name {
-			name = x.target.Path()
+		if "="+x.field == c.Field {
+			return x.target
 		}
 	}
-	return &Error{Status: 409, Type: NotUnique, Err: err,
-		Detail: fmt.Sprintf("another %s has this %s already; it must be unique, and case and width of letters make no difference", t.Name, name)}
+	return nil
+}
+
+func (s *Service) uniquePath(t *ResourceType, c *storage.ConflictError) string {
+	if a := s.uniqueAttribute(t, c); a != nil {
+		return a.Path()
+	}
+	return strings.TrimPrefix(c.Field, "=")
 }

@@ -104,7 +104,7 @@ func (s *Service) decoder(c *call) decoder {
 // requests judges them by method and path alone.
 func (c *call) mayWrite() error {
 	if c.caller.ReadOnly {
-		return &Error{Status: http.StatusForbidden, Detail: "the token may only read"}
+		return &Error{Status: http.StatusForbidden, Detail: "the token may only read; changes need one with the scope write"}
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRequired(c.t, o); err != nil {
+	if err := checkRequired(c.t, o, nil); err != nil {
 		return nil, err
 	}
 	hash, err := s.takeSecret(c.t, o)
@@ -283,7 +283,11 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 		if err := fn(e); err != nil {
 			return err
 		}
-		if err := checkRequired(c.t, e.object); err != nil {
+		before := old
+		if op == "replace" {
+			before = nil // a PUT says all of it
+		}
+		if err := checkRequired(c.t, e.object, before); err != nil {
 			return err
 		}
 		done = &Resource{Type: c.t, ID: id, Stamp: rec.Stamp, Object: e.object}
@@ -353,19 +357,13 @@ func (s *Service) delete(ctx context.Context, c *call, id string) error {
 
 // touchGroups moves the version of every resource that refers to ref as a member: losing a member is a change of it.
 func (s *Service) touchGroups(tx *storage.Tx, ref storage.Ref) error {
+	links, err := s.linksTo(tx, ref)
+	if err != nil {
+		return err
+	}
 	seen := map[storage.Ref]bool{}
-	for _, t := range s.types.ResourceTypes {
-		for _, a := range t.root.Sub {
-			if !a.linked {
-				continue
-			}
-			for link, err := range tx.Backlinks(ref, linkField(a), "") {
-				if err != nil {
-					return err
-				}
-				seen[link.From] = true
-			}
-		}
+	for _, l := range links {
+		seen[l.From] = true
 	}
 	delete(seen, ref)
 	for from := range seen {
@@ -555,6 +553,16 @@ func (s *Service) markIndexed(ctx context.Context, c *call) error {
 	return nil
 }
 
+// clash says which two resources keep an attribute from becoming unique.
+func (s *Service) clash(t *ResourceType, id string, err error) error {
+	var c *storage.ConflictError
+	if !errors.As(err, &c) {
+		return fmt.Errorf("%s %s: %w", t.Name, id, err)
+	}
+	return fmt.Errorf("%s %s and %s %s have the same %s, which is to be unique from now on: start with the schemas as they were, give one of them another value, and then change the schemas",
+		t.Name, id, c.Owner.Kind, c.Owner.ID, s.uniquePath(t, c))
+}
+
 func (s *Service) reindexType(ctx context.Context, tenant string, t *ResourceType) error {
 	want := s.fingerprint(t)
 	had, err := s.store.Fingerprint(ctx, tenant, t.Name)
@@ -598,7 +606,7 @@ func (s *Service) reindexType(ctx context.Context, tenant string, t *ResourceTyp
 					return err
 				}
 				if err := s.put(tx, t, rec.Ref, rec.Stamp, o); err != nil {
-					return fmt.Errorf("%s %s: %w", t.Name, id, err)
+					return s.clash(t, id, err)
 				}
 			}
 			return nil

@@ -1,6 +1,10 @@
 package scim
 
-import "strings"
+import (
+	"iter"
+	"slices"
+	"strings"
+)
 
 // What a characteristic means for a verb is decided in three places, and they follow this table (RFC 7643 section 7,
 // RFC 7644 sections 3.3, 3.5.1 and 3.5.2):
@@ -14,47 +18,61 @@ import "strings"
 //
 // decoder leaves out and refuses two primaries, takeOver is PUT's column, editor is PATCH's, checkRequired is for all.
 
-// checkRequired refuses a resource that lacks what its schema requires. Text of nothing but blanks is as good as none.
-func checkRequired(t *ResourceType, o *Object) error {
-	if err := required(t.root, o, ""); err != nil {
-		return err
+// checkRequired refuses a resource that lacks what its schema requires. Text of nothing but blanks is as good as none. What
+// before lacks already, which may be nil, is not asked of it: an attribute that has become required must not keep a user
+// from being disabled.
+func checkRequired(t *ResourceType, o, before *Object) error {
+	var had []string
+	if before != nil {
+		for place := range lacks(t.root, before, "") {
+			had = append(had, place)
+		}
 	}
-	for _, a := range t.root.Sub {
-		if a.extension && a.Required && !o.Get(a).assigned() {
-			return bad(InvalidValue, "the schema extension %q is required of a %s, and none of its attributes has a value", a.Name, t.Name)
+	for place, a := range lacks(t.root, o, "") {
+		switch {
+		case slices.Contains(had, place):
+		case a.extension:
+			return bad(InvalidValue, "the schema extension %q is required of a %s, and none of its attributes has a value", place, t.Name)
+		default:
+			return bad(InvalidValue, "%q is required and has no value", place)
 		}
 	}
 	return nil
 }
 
-func required(a *Attribute, o *Object, at string) error {
-	for _, s := range a.Sub {
-		if s.parent.parent == nil && (s.Name == "schemas" || s.Mutability == ReadOnly || s.linked) {
-			continue // the server's own, or kept as links
-		}
-		v := o.Get(s)
-		if s.Required && !s.extension && (!v.assigned() || v.kind == text && strings.TrimSpace(v.text) == "") {
-			return bad(InvalidValue, "%q is required and has no value", join(at, s.Name))
-		}
-		if s.Type != Complex || !v.assigned() {
-			continue
-		}
-		for e := range v.each {
-			if e.kind != object {
+// lacks yields what is required of o, a value of a, and has no value there, with its place.
+func lacks(a *Attribute, o *Object, at string) iter.Seq2[string, *Attribute] {
+	return func(yield func(string, *Attribute) bool) {
+		for _, s := range a.Sub {
+			if s.parent.parent == nil && (s.Name == "schemas" || s.Mutability == ReadOnly || s.linked) {
+				continue // the server's own, or kept as links
+			}
+			v, place := o.Get(s), join(at, s.Name)
+			none := !v.assigned() || v.kind == text && strings.TrimSpace(v.text) == "" || s.extension && len(v.obj.fields) == 0
+			if s.Required && none && !yield(place, s) {
+				return
+			}
+			if s.Type != Complex || none {
 				continue
 			}
-			if err := required(s, e.obj, join(at, s.Name)); err != nil {
-				return err
+			for e := range v.each {
+				if e.kind != object {
+					continue
+				}
+				for place, l := range lacks(s, e.obj, place) {
+					if !yield(place, l) {
+						return
+					}
+				}
 			}
 		}
 	}
-	return nil
 }
 
 // takeOver gives o, the body of a PUT, what it cannot change of old: readOnly and immutable values, and those that
 // today's schema does not know.
 func takeOver(a *Attribute, old, o *Object, at string) error {
-	o.extra = append(o.extra, old.extra...)
+	o.keep(old.extra)
 	for _, f := range old.fields {
 		s, was, is := f.attr, f.value, o.Get(f.attr)
 		place := join(at, s.Name)
@@ -74,6 +92,8 @@ func takeOver(a *Attribute, old, o *Object, at string) error {
 				return err
 			}
 			o.Set(s, objectValue(is.obj))
+		case s.Type == Complex && s.MultiValued:
+			is.keepParts(was)
 		}
 	}
 	return nil

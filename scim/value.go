@@ -79,8 +79,9 @@ func (v Value) Clone() Value {
 // Object is a complex value: the assigned members of a complex attribute, of an extension or of a whole resource.
 type Object struct {
 	fields []field // in schema order
-	// extra holds members of a stored body that today's schema does not define, name and JSON text. They are never
-	// shown and never lost: taking an attribute out of a custom schema and putting it back must not cost its values.
+	// extra holds members of a stored body that today's schema does not define, or not so, name and JSON text. They are never
+	// shown and never lost: taking an attribute out of a custom schema and putting it back must not cost its values. Only a
+	// new value of an attribute of that name takes their place.
 	extra []rawMember
 }
 
@@ -113,6 +114,9 @@ func (o *Object) Get(a *Attribute) Value {
 
 // Set assigns v to a; an unassigned v removes it.
 func (o *Object) Set(a *Attribute, v Value) {
+	if len(o.extra) > 0 && v.assigned() {
+		o.extra = slices.DeleteFunc(slices.Clone(o.extra), func(m rawMember) bool { return sameName(m.name, a.Name) })
+	}
 	i, ok := o.find(a)
 	switch {
 	case ok && !v.assigned():
@@ -122,6 +126,29 @@ func (o *Object) Set(a *Attribute, v Value) {
 	case v.assigned():
 		o.fields = slices.Insert(o.fields, i, field{a, v})
 	}
+}
+
+// keep adds extra members of another state of the same object, unless o has something of their names.
+func (o *Object) keep(extra []rawMember) {
+	for _, m := range extra {
+		has := slices.ContainsFunc(o.fields, func(f field) bool { return sameName(f.attr.Name, m.name) }) ||
+			slices.ContainsFunc(o.extra, func(x rawMember) bool { return sameName(x.name, m.name) })
+		if !has {
+			o.extra = append(o.extra, m)
+		}
+	}
+}
+
+// keepParts gives each element of the list v what the element of had that it is about has of extra members.
+func (v Value) keepParts(had Value) Value {
+	left := slices.DeleteFunc(slices.Clone(had.list), func(h Value) bool { return h.kind != object || len(h.obj.extra) == 0 })
+	for _, e := range v.list {
+		if i := slices.IndexFunc(left, func(h Value) bool { return e.kind == object && len(e.obj.fields) > 0 && describes(e, h) }); i >= 0 {
+			e.obj.keep(left[i].obj.extra)
+			left = slices.Delete(left, i, i+1)
+		}
+	}
+	return v
 }
 
 // Clone returns a copy that shares nothing mutable with o.

@@ -13,7 +13,7 @@ import (
 // and the next page counts its way from the start.
 type walks struct {
 	mu        sync.Mutex
-	positions *lru.Cache[walkKey, walkPosition]
+	positions *lru.Cache[positionKey, walkPosition]
 	lists     *lru.Cache[walkKey, walkList]
 }
 
@@ -21,6 +21,13 @@ type walkKey struct {
 	tenant, kind string
 	what         string // field of an index, or fingerprint of a query
 	descending   bool
+}
+
+// positionKey is a place where a page has ended: the next one begins there, however many clients are on their way through
+// the same list. The place of at = -1 is where the latest one has ended.
+type positionKey struct {
+	walkKey
+	at int
 }
 
 type walkPosition struct {
@@ -35,7 +42,7 @@ type walkList struct {
 }
 
 // What is remembered is bounded: 16 lists of at most 100,000 ids of 36 bytes are 80 MB at the very worst, and a list is
-// only kept if it is longer than a page.
+// only kept if it is longer than the page that was asked for, so that somebody may come for the rest.
 const (
 	keptPositions = 1024
 	keptLists     = 16
@@ -43,7 +50,7 @@ const (
 )
 
 func newWalks() *walks {
-	p, _ := lru.New[walkKey, walkPosition](keptPositions) // the only error is a size below 1
+	p, _ := lru.New[positionKey, walkPosition](keptPositions) // the only error is a size below 1
 	l, _ := lru.New[walkKey, walkList](keptLists)
 	return &walks{positions: p, lists: l}
 }
@@ -52,8 +59,10 @@ func newWalks() *walks {
 func (w *walks) position(k walkKey, seq uint64, skip int) (at int, after *storage.Hit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p, ok := w.positions.Get(k); ok && p.seq == seq && p.at <= skip {
-		return p.at, &p.last
+	for _, at := range []int{skip, -1} {
+		if p, ok := w.positions.Get(positionKey{k, at}); ok && p.seq == seq && p.at <= skip {
+			return p.at, &p.last
+		}
 	}
 	return 0, nil
 }
@@ -61,7 +70,8 @@ func (w *walks) position(k walkKey, seq uint64, skip int) (at int, after *storag
 func (w *walks) remember(k walkKey, seq uint64, at int, last storage.Hit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.positions.Add(k, walkPosition{seq, at, last})
+	w.positions.Add(positionKey{k, at}, walkPosition{seq, at, last})
+	w.positions.Add(positionKey{k, -1}, walkPosition{seq, at, last})
 }
 
 func (w *walks) list(k walkKey, seq uint64) ([]string, bool) {
@@ -71,8 +81,8 @@ func (w *walks) list(k walkKey, seq uint64) ([]string, bool) {
 	return l.ids, ok && l.seq == seq
 }
 
-func (w *walks) keep(k walkKey, seq uint64, ids []string) {
-	if len(ids) <= 100 || len(ids) > keptIDs {
+func (w *walks) keep(k walkKey, seq uint64, ids []string, count int) {
+	if len(ids) <= count || len(ids) > keptIDs {
 		return
 	}
 	w.mu.Lock()
