@@ -68,13 +68,14 @@ func (h *House) Backend() *control.Backend {
 	}
 }
 
-// HasStore reports whether a data directory holds a store.
+// HasStore reports whether a data directory holds a store, or the seal of one that is to be missed.
 func HasStore(data string) (bool, error) {
-	_, err := os.Stat(filepath.Join(data, "store"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	for _, name := range []string{"store", storage.SealName} {
+		if _, err := os.Stat(filepath.Join(data, name)); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
 	}
-	return err == nil, err
+	return false, nil
 }
 
 // makeDirectory makes the data directory, or sees to it that one that is there is its owner's alone.

@@ -124,11 +124,15 @@ func (l *loader) publicURL() {
 		return
 	}
 	u, err := url.Parse(l.PublicURL)
+	shown := l.PublicURL
+	if err == nil {
+		shown = u.Redacted() // somebody may have put a password into it
+	}
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
-		l.wrong("public_url", "%q is no URL of a server; write scheme and host, such as https://scim.example.com", l.PublicURL)
+		l.wrong("public_url", "%q is no URL of a server; write scheme and host, such as https://scim.example.com", shown)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		l.wrong("public_url", "%q has more than scheme and host; write %s://%s (clients find SCIM below it at %s)", u.Redacted(), u.Scheme, u.Host, scim.BasePath)
+		l.wrong("public_url", "%q has more than scheme and host; write %s://%s (clients find SCIM below it at %s)", shown, u.Scheme, u.Host, scim.BasePath)
 	default:
 		l.PublicURL = strings.TrimRight(l.PublicURL, "/")
 	}
