@@ -52,7 +52,7 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 	}
 	if err := a.banner(ctx, s, c); err != nil {
 		_ = s.Close() // who reads no banner reads no error either, but the store is to be closed in order
-		return fmt.Errorf("printing the start: %w", err)
+		return fmt.Errorf("printing the start: %w; if that was the first one, make a token with scimbox token create", err)
 	}
 	log.Info("serving", "version", a.Version, "listen", s.Address(), "data", c.Data, "strict", c.SCIM.Strict)
 	hangups := make(chan os.Signal, 1)

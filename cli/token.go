@@ -58,7 +58,8 @@ start of the server then shows no token.`,
 			if err := server.CheckToken(what); err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{create: true}, func(client *control.Client) error {
+			may := access{create: what.User == ""} // where there are no data there is no User either
+			return a.with(cmd.Context(), c.Config, may, func(client *control.Client) error {
 				made, err := client.CreateToken(cmd.Context(), what)
 				if err != nil {
 					return err
