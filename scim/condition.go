@@ -70,7 +70,7 @@ func (c *call) preconditions(version uint64) error {
 
 func (c *call) stale(version uint64) error {
 	return &Error{Status: http.StatusPreconditionFailed, Detail: fmt.Sprintf(
-		"the resource is at version %s, which is none of those that If-Match names; read it and apply the change to what it is now", etag(version))}
+		"the resource is at version %s, which is none of those that If-Match, or version in a bulk request, names; read it and apply the change to what it is now", etag(version))}
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,10 +1,12 @@
 package scim
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,18 +67,23 @@ func (h *house) again(o Options) *house {
 	return &c
 }
 
-// listed is a page as far as a walk needs to know it.
+var (
+	listedID   = regexp.MustCompile(`"id":"([^"]+)"`)
+	listedNext = regexp.MustCompile(`"nextCursor":"([^"]+)"`)
+)
+
+// listed is a page of users as far as a walk needs to know it.
 func (a *reply) listed() (ids []string, next string) {
 	a.t.Helper()
-	m, _ := a.at().(map[string]any)
-	if m["previousCursor"] != nil || m["startIndex"] != nil {
+	if bytes.Contains(a.body, []byte(`"previousCursor"`)) || bytes.Contains(a.body, []byte(`"startIndex"`)) {
 		a.t.Errorf("%s", clip(string(a.body)))
 	}
-	l, _ := m["Resources"].([]any)
-	for _, r := range l {
-		ids = append(ids, dig(r, "id").(string))
+	for _, m := range listedID.FindAllSubmatch(a.body, -1) {
+		ids = append(ids, string(m[1]))
 	}
-	next, _ = m["nextCursor"].(string)
+	if m := listedNext.FindSubmatch(a.body); m != nil {
+		next = string(m[1])
+	}
 	return ids, next
 }
 
@@ -87,7 +94,7 @@ func TestCursorExperiment(t *testing.T) {
 	h := openHouse(t, Options{})
 	ids := h.crowd(users)
 	gone := map[string]bool{}
-	for n, query := range []string{"", "&sortBy=userName", "&sortBy=title&sortOrder=descending", `&filter=userName sw "USER-"`, `&filter=title pr`, `&filter=userName ge "user-"&sortBy=meta.lastModified`} {
+	for n, query := range []string{"", "&sortBy=userName", `&filter=userName sw "USER-"`, `&filter=title pr&sortBy=title&sortOrder=descending`} {
 		seen := map[string]int{}
 		before := len(gone)
 		for pages, cursor := 0, ""; ; pages++ {

@@ -69,16 +69,16 @@ func (d *decoder) key(name string) (*Path, error) {
 			}
 		}
 	}
-	return nil, d.foreign("", name)
+	return nil, d.foreign(name)
 }
 
 // foreign is what happens to an attribute that no schema has: it is counted and left out, or refused.
-func (d *decoder) foreign(at, name string) error {
+func (d *decoder) foreign(place string) error {
 	if d.strict {
-		return bad(InvalidSyntax, "%s is no attribute of a %s; the schemas are found at /Schemas", quote(join(at, name)), d.t.Name)
+		return bad(InvalidSyntax, "%s is no attribute of a %s; the schemas are found at /Schemas", quote(place), d.t.Name)
 	}
 	if d.unknown != nil {
-		d.unknown(d.t.Name + ":" + clip(join(at, name)))
+		d.unknown(d.t.Name + ":" + clip(place))
 	}
 	return nil
 }
@@ -88,6 +88,14 @@ func join(at, name string) string {
 		return name
 	}
 	return at + "." + name
+}
+
+// place returns the notation of a member of a, which itself stands at at.
+func (a *Attribute) place(at, name string) string {
+	if a.extension {
+		return at + ":" + name
+	}
+	return join(at, name)
 }
 
 func quote(s string) string { return fmt.Sprintf("%q", clip(s)) }
@@ -102,12 +110,12 @@ func (d *decoder) put(o *Object, p Path, n *node, at string) error {
 		for _, m := range n.members {
 			a := d.t.root.sub(m.name)
 			if a == nil || a.extension {
-				if err := d.foreign(at, m.name); err != nil {
+				if err := d.foreign(at + ":" + m.name); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := d.put(o, Path{Attr: a}, m.value, join(at, m.name)); err != nil {
+			if err := d.put(o, Path{Attr: a}, m.value, at+":"+m.name); err != nil {
 				return err
 			}
 		}
@@ -269,7 +277,7 @@ func (d *decoder) single(a *Attribute, n *node, at string) (Value, error) {
 			if validBase64(n.text) {
 				return textValue(n.text), nil
 			}
-			return Value{}, bad(InvalidValue, "%s is not base64", quote(at))
+			return Value{}, bad(InvalidValue, "%s is not base64; expected is binary data in base64, as text", quote(at))
 		}
 	default:
 		if n.kind == '"' {
@@ -306,14 +314,14 @@ func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
 			// {"urn:...:User": {"manager.value": "x"}}
 			name, sub, _ := strings.Cut(m.name, ".")
 			if c := a.sub(name); c != nil && !c.MultiValued && c.sub(sub) != nil {
-				if err := d.put(o, Path{Attr: c, Sub: c.sub(sub)}, m.value, join(at, m.name)); err != nil {
+				if err := d.put(o, Path{Attr: c, Sub: c.sub(sub)}, m.value, a.place(at, m.name)); err != nil {
 					return Value{}, err
 				}
 				continue
 			}
 		}
 		if s == nil {
-			if err := d.foreign(at, m.name); err != nil {
+			if err := d.foreign(a.place(at, m.name)); err != nil {
 				return Value{}, err
 			}
 			continue
@@ -321,7 +329,7 @@ func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
 		if s.readOnly() {
 			continue
 		}
-		v, err := d.value(s, m.value, join(at, m.name))
+		v, err := d.value(s, m.value, a.place(at, m.name))
 		if err != nil {
 			return Value{}, err
 		}

@@ -32,12 +32,13 @@
 // What is done with them:
 //
 //	record.go      resources to records: bodies and terms
+//	reindex.go     terms anew, where the rules for them have changed
 //	members.go     linked and derived attributes: members, groups, manager
 //	secret.go      passwords                                                 RFC 7643 section 9.2
 //	service.go     create, get, replace, patch, delete: one transaction each, without HTTP
 //	change.go      what the journal says of a change
 //	condition.go   If-Match and If-None-Match                                RFC 7644 section 3.14
 //	bulk.go        bulk requests                                             RFC 7644 section 3.7
-//	handler.go     HTTP                                                      RFC 7644 section 3.2
+//	handler.go  search.go  HTTP; queries by GET and by POST                  RFC 7644 sections 3.2, 3.4
 //	options.go     what an operator decides, and who is calling
 package scim

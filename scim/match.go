@@ -348,7 +348,7 @@ func (b *binder) literal(e *Expr, a *Attribute) (Value, error) {
 			break
 		}
 		if !validBase64(n.text) {
-			return Value{}, b.refuse(e, "%q is compared with text that is not base64", a.Path())
+			return Value{}, b.refuse(e, "%q is compared with text that is not base64; expected is binary data in base64", a.Path())
 		}
 		return textValue(n.text), nil
 	default:

@@ -27,10 +27,11 @@ type links struct {
 	pending func(id string) (kind string, ok bool)
 
 	added, removed []string // ids, for the journal
+	told           bool     // something else is said of one that was there
 }
 
 // changed says whether anything is different from before.
-func (l *links) changed() bool { return len(l.added)+len(l.removed) > 0 }
+func (l *links) changed() bool { return len(l.added)+len(l.removed) > 0 || l.told }
 
 func (l *links) find(a *Attribute, id string) (storage.Link, bool, error) {
 	if id == "" {
@@ -134,18 +135,31 @@ func (l *links) remove(a *Attribute, id string) error {
 }
 
 func (l *links) replace(a *Attribute, elements []Value) error {
-	want := make(map[string]bool, len(elements))
+	want := make(map[string]Value, len(elements))
 	for _, v := range elements {
-		want[v.sub(a.value()).text] = true
+		want[v.sub(a.value()).text] = v
 	}
-	var gone []storage.Link
+	var gone, told []storage.Link
 	for link, err := range l.tx.Links(l.from, linkField(a), "") {
 		if err != nil {
 			return err
 		}
-		if !want[link.To.ID] {
+		v, stays := want[link.To.ID]
+		if !stays {
 			gone = append(gone, link)
+			continue
 		}
+		// Of one that stays it may say more, or something else. That it says nothing takes nothing away.
+		if body := linkBody(a, v); len(body) > 0 && !bytes.Equal(body, link.Body) {
+			link.Body = body
+			told = append(told, link)
+		}
+	}
+	for _, link := range told {
+		if err := l.tx.SetLink(link); err != nil {
+			return err
+		}
+		l.told = true
 	}
 	for _, link := range gone {
 		if _, err := l.tx.DeleteLink(l.from, link.Field, link.To); err != nil {

@@ -120,6 +120,35 @@ func TestSortingUsesIndexes(t *testing.T) {
 	}
 }
 
+// An index is a hint: what it finds is compared with the whole value, and a value that is empty is none.
+func TestIndexesAreHints(t *testing.T) {
+	h := openHouse(t, Options{})
+	a := h.user("a", fmt.Sprintf(`"displayName":%q,"emails":[{"value":%q}]`, longText+"1", longText+"1"))
+	h.user("b", fmt.Sprintf(`"displayName":%q,"emails":[{"value":%q}]`, longText+"2", longText+"2"))
+	c := h.preset("standard").user("c", `"displayName":"","emails":[{"value":""}]`)
+	for filter, want := range map[string][]string{
+		`displayName eq "` + longText + `1"`:                             {a},
+		`emails.value eq "` + strings.ToUpper(longText) + `1"`:           {a},
+		`displayName eq "` + longText + `"`:                              {},
+		`displayName eq "` + longText + `1" or emails.value eq "nobody"`: {a},
+		`displayName sw "` + longText + `1"`:                             {a},
+		`displayName lt "` + longText + `2" and displayName gt "a"`:      {a},
+		`not (displayName pr)`:                                           {c},
+		`displayName pr and emails.value eq "` + longText + `1"`:         {a},
+		`displayName eq ""`:                                              {c},
+		`emails.value eq ""`:                                             {c},
+	} {
+		if r := h.find("/Users?", filter); r.total() != len(want) || !slices.Equal(r.ids(), want) {
+			t.Errorf("%s: %d %q", clip(filter), r.total(), r.ids())
+		}
+	}
+	for _, filter := range []string{"displayName pr", "emails.value pr", "emails pr"} {
+		if r := h.find("/Users?", filter); r.total() != 2 || len(r.ids()) != 2 {
+			t.Errorf("%s: %d %q", filter, r.total(), r.ids())
+		}
+	}
+}
+
 // What begins with the same 255 bytes has one term; its order is that of the whole values.
 func TestSortingLongValues(t *testing.T) {
 	h := openHouse(t, Options{})
@@ -177,9 +206,8 @@ func TestTooMany(t *testing.T) {
 func TestStartIndexWalk(t *testing.T) {
 	h := openHouse(t, Options{})
 	const n, count = 300, 10
-	var all []string
 	for i := range n {
-		all = append(all, h.user(fmt.Sprintf("user-%03d", i*11%n), fmt.Sprintf(`"title":"T%d"`, i%3)))
+		h.user(fmt.Sprintf("user-%03d", i*11%n), fmt.Sprintf(`"title":"T%d"`, i%3))
 	}
 	for _, q := range []struct {
 		query string

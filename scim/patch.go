@@ -216,7 +216,7 @@ func (d *patchDecoder) pathKey(name string) (*Path, error) {
 	if d.strict || strings.Contains(name, "[") && !errors.Is(err, errUnknownName) {
 		return nil, err
 	}
-	return nil, d.foreign("", name)
+	return nil, d.foreign(name)
 }
 
 // skipped says whether a member of a pathless value is only a repetition of what the resource is.

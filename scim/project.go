@@ -99,12 +99,6 @@ func (p *projection) rule(a *Attribute, whole bool) (show, all bool) {
 	}
 }
 
-// excludes says whether a will not be shown, for what is costly to fetch.
-func (p *projection) excludes(a *Attribute) bool {
-	show, _ := p.shows(a, !p.named)
-	return !show
-}
-
 // appendResource appends the JSON of a resource as a client is to see it.
 func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 	b = append(b, '{')

@@ -163,14 +163,6 @@ func (a *Attribute) Path() string {
 	}
 }
 
-// top returns the attribute of the resource's or extension's first level that a belongs to: a itself, or its parent.
-func (a *Attribute) top() *Attribute {
-	if p := a.parent; p != nil && p.parent != nil && !p.extension {
-		return p
-	}
-	return a
-}
-
 // readOnly says whether clients may not write a, itself or as part of a readOnly attribute.
 func (a *Attribute) readOnly() bool {
 	return a.Mutability == ReadOnly || a.parent != nil && a.parent.Mutability == ReadOnly

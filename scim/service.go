@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -146,7 +145,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 	err = s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
 		done = nil
 		now := o.Clone()
-		if err := s.uniqueName(tx, c, now, ref.ID); err != nil {
+		if err := s.uniqueName(tx, c, nil, now, ref.ID); err != nil {
 			return err
 		}
 		stamp := tx.Stamp(storage.Stamp{})
@@ -300,7 +299,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 		if string(body) == string(rec.Body) && !e.links.changed() && e.hash == nil && !e.forget {
 			return nil
 		}
-		if err := s.uniqueName(tx, c, e.object, id); err != nil {
+		if err := s.uniqueName(tx, c, old, e.object, id); err != nil {
 			return err
 		}
 		stamp := tx.Stamp(rec.Stamp)
@@ -479,14 +478,15 @@ func takeLinked(t *ResourceType, o *Object) (map[*Attribute]Value, error) {
 }
 
 // uniqueName refuses a second group of a name, where that is asked for: Entra and Okta link a group by its name, and a
-// second one would take its members (docs/clients/entra.md).
-func (s *Service) uniqueName(tx *storage.Tx, c *call, o *Object, id string) error {
+// second one would take its members (docs/clients/entra.md). Two that have the same name already, from a time when that was
+// allowed, may be changed in every other way: a member who cannot be removed would keep his access. old is nil for a new one.
+func (s *Service) uniqueName(tx *storage.Tx, c *call, old, o *Object, id string) error {
 	a := c.t.root.sub("displayName")
 	if s.o.GroupNames != "unique" || c.caller.Preset == "standard" || a == nil || indexField(a) == "" || !sameName(c.t.Schema.ID, GroupURN) {
 		return nil
 	}
 	v := o.Get(a)
-	if !v.assigned() {
+	if !v.assigned() || Fold(old.Get(a).text) == Fold(v.text) {
 		return nil
 	}
 	for hit, err := range tx.Find(c.t.Name, indexField(a), storage.Exactly(presentValue(a, v))) {
@@ -507,116 +507,4 @@ func (s *Service) uniqueName(tx *storage.Tx, c *call, o *Object, id string) erro
 		}
 	}
 	return nil
-}
-
-// reindex makes the terms of all records anew where the rules for them have changed.
-func (s *Service) reindex(ctx context.Context) error {
-	tenants, err := s.store.Tenants(ctx)
-	if err != nil {
-		return err
-	}
-	for _, tenant := range tenants {
-		if strings.HasPrefix(tenant, "$") {
-			continue
-		}
-		for _, t := range s.types.ResourceTypes {
-			if err := s.reindexType(ctx, tenant, t); err != nil {
-				return fmt.Errorf("indexing the %s resources of tenant %s anew: %w", t.Name, tenant, err)
-			}
-		}
-	}
-	return nil
-}
-
-// markIndexed notes, before the first resource of a type is stored in a tenant, by which rules its terms are made, so
-// that the next start has nothing to index anew.
-func (s *Service) markIndexed(ctx context.Context, c *call) error {
-	key := c.caller.Tenant + "/" + c.t.Name
-	s.mu.Lock()
-	marked := s.marked[key]
-	s.mu.Unlock()
-	if marked {
-		return nil
-	}
-	had, err := s.store.Fingerprint(ctx, c.caller.Tenant, c.t.Name)
-	if err != nil {
-		return err
-	}
-	if had == "" {
-		if err := s.store.SetFingerprint(ctx, c.caller.Tenant, c.t.Name, s.fingerprint(c.t)); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	s.marked[key] = true
-	s.mu.Unlock()
-	return nil
-}
-
-// clash says which two resources keep an attribute from becoming unique.
-func (s *Service) clash(t *ResourceType, id string, err error) error {
-	var c *storage.ConflictError
-	if !errors.As(err, &c) {
-		return fmt.Errorf("%s %s: %w", t.Name, id, err)
-	}
-	return fmt.Errorf("%s %s and %s %s have the same %s, which is to be unique from now on: start with the schemas as they were, give one of them another value, and then change the schemas",
-		t.Name, id, c.Owner.Kind, c.Owner.ID, s.uniquePath(t, c))
-}
-
-func (s *Service) reindexType(ctx context.Context, tenant string, t *ResourceType) error {
-	want := s.fingerprint(t)
-	had, err := s.store.Fingerprint(ctx, tenant, t.Name)
-	if err != nil || had == want {
-		return err
-	}
-	s.o.Logger.Info("indexing anew", "tenant", tenant, "type", t.Name)
-	// Half of the records may be indexed by the new rules and half by the old ones when this is refused or interrupted, so
-	// that neither fingerprint would be true.
-	if had != "" {
-		if err := s.store.SetFingerprint(ctx, tenant, t.Name, ""); err != nil {
-			return err
-		}
-	}
-	field := foldName(t.idAttr.Name)
-	var after *storage.Hit
-	for {
-		n := 0
-		next := after
-		err := s.store.Update(ctx, tenant, storage.Origin{Actor: "local"}, func(tx *storage.Tx) error {
-			n, next = 0, after
-			var ids []string
-			for hit, err := range tx.Find(t.Name, field, storage.TermRange{After: after}) {
-				if err != nil {
-					return err
-				}
-				ids = append(ids, hit.ID)
-				next = &hit
-				if len(ids) == 200 {
-					break
-				}
-			}
-			n = len(ids)
-			for _, id := range ids {
-				rec, err := tx.Get(t.Name, id)
-				if err != nil {
-					return err
-				}
-				o, err := decodeBody(t, rec.Body)
-				if err != nil {
-					return err
-				}
-				if err := s.put(tx, t, rec.Ref, rec.Stamp, o); err != nil {
-					return s.clash(t, id, err)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return s.store.SetFingerprint(ctx, tenant, t.Name, want)
-		}
-		after = next
-	}
 }

@@ -158,9 +158,12 @@ func TestGroupNames(t *testing.T) {
 		})
 		h.ask("PUT", "/Groups/"+a, group("OPS")).want(200)
 		h.tenant("other").group("Ops")
-		// Who keeps to the RFC may have two of a name, and afterwards neither can be changed by somebody who may not.
+		// Who keeps to the RFC may have two of a name. Whoever may not can still change everything but the name to a taken one.
 		b := h.preset("standard").ask("POST", "/Groups", group("ops")).want(201).id()
-		h.patch("/Groups/"+b, `{"op":"add","path":"members","value":[{"value":"x"}]}`).refused(409, NotUnique)
+		h.patch("/Groups/"+b, `{"op":"add","path":"members","value":[{"value":"x"}]}`).want(204)
+		h.patch("/Groups/"+b, `{"op":"replace","path":"displayName","value":"oPs"}`).want(204)
+		c := h.group("Other")
+		h.patch("/Groups/"+c, `{"op":"replace","path":"displayName","value":"OPS"}`).refused(409, NotUnique)
 		h.patch("/Groups/"+b, `{"op":"replace","path":"displayName","value":"ops 2"}`).want(204)
 		h.patch("/Groups/"+a, `{"op":"add","path":"members","value":[{"value":"x"}]}`).want(204)
 	})

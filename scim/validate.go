@@ -47,7 +47,7 @@ func lacks(a *Attribute, o *Object, at string) iter.Seq2[string, *Attribute] {
 			if s.parent.parent == nil && (s.Name == "schemas" || s.Mutability == ReadOnly || s.linked) {
 				continue // the server's own, or kept as links
 			}
-			v, place := o.Get(s), join(at, s.Name)
+			v, place := o.Get(s), a.place(at, s.Name)
 			none := !v.assigned() || v.kind == text && strings.TrimSpace(v.text) == "" || s.extension && len(v.obj.fields) == 0
 			if s.Required && none && !yield(place, s) {
 				return
@@ -75,7 +75,7 @@ func takeOver(a *Attribute, old, o *Object, at string) error {
 	o.keep(old.extra)
 	for _, f := range old.fields {
 		s, was, is := f.attr, f.value, o.Get(f.attr)
-		place := join(at, s.Name)
+		place := a.place(at, s.Name)
 		switch {
 		case s.Mutability == ReadOnly:
 			o.Set(s, was)
