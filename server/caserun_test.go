@@ -159,7 +159,6 @@ func (r *caseRun) request(ctx context.Context, s *caseStep) (*http.Request, erro
 		if err := json.Unmarshal(body, &text); err != nil {
 			return nil, err
 		}
-		body = json.RawMessage(text)
 		text, err = r.fill(text, verbatim)
 		body = json.RawMessage(text)
 	} else {

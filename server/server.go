@@ -258,12 +258,15 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 	go func() { done <- s.http.Serve(s.listener) }()
 	go func() { done <- s.control.Serve(s.socket) }()
 
-	var failed error
+	var failed, broken error
 	select {
 	case <-ctx.Done():
 		s.o.Logger.Info("stopping", "grace", shutdownGrace.String())
 	case failed = <-done:
 		done <- failed // the other goroutine is waited for below, and so is this one
+	case <-s.house.Store.Failed():
+		// The next start finds out what was kept. Whoever supervises the process starts it again because it fails.
+		broken = errors.New("the store has closed itself after a commit that failed; start the server again, and what was acknowledged is there")
 	}
 	grace, cancel := context.WithTimeout(hurry, shutdownGrace)
 	defer cancel()
@@ -280,7 +283,7 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 			err = errors.Join(err, fmt.Errorf("serving ended by itself: %w", served))
 		}
 	}
-	return errors.Join(err, s.Close())
+	return errors.Join(broken, err, s.Close())
 }
 
 // Close releases what Open has taken, in the reverse order. Serve calls it; it is there for those who do not get that far.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -204,5 +205,33 @@ func TestDescribe(t *testing.T) {
 		if got := describe(c.key); got != c.want {
 			t.Errorf("describe(%q) = %q, want %q", c.key, got, c.want)
 		}
+	}
+}
+
+func TestLayout(t *testing.T) {
+	// What stands on disk. Whoever changes one of these needs a new Format and a way from the old one.
+	l := Link{From: group("g1"), Field: "members", To: user("u1")}
+	for want, got := range map[string][]byte{
+		"racme\x00User\x00u1":                           recordKey(user("u1")),
+		"tacme\x00User\x00name\x00a\x00\xffb\x00\x01u1": termKey(tenant, "User", "name", []byte("a\x00b"), "u1"),
+		"uacme\x00User\x00username\x00a\x00b":           uniqueKey(tenant, "User", "username", []byte("a\x00b")),
+		"lacme\x00Group\x00g1\x00members\x00u1\x00User": linkKey(l),
+		"bacme\x00User\x00u1\x00members\x00g1\x00Group": backlinkKey(l),
+		"cacme\x00User":                     counterKey(tenant, "User"),
+		"facme\x00User":                     indexKey(tenant, "User"),
+		"dacme\x00Group\x00g1":              sweepKey(group("g1")),
+		"j\x00\x00\x00\x00\x00\x00\x01\x02": journalKey(258),
+		"mformat":                           formatKey,
+		"mcommit":                           commitKey,
+		"\x18\x11Y\x97payload":              sealRow([]byte("key"), []byte("payload")),
+		"\x01\x02\x04\x03\x02\x00\x01f\x01v\x01\x01g\x02vwbody": appendRecord(nil, &Record{Stamp: Stamp{time.UnixMicro(1), time.UnixMicro(2), 3}, Body: []byte("body"), Terms: []Term{{"f", []byte("v"), false}, {"g", []byte("vw"), true}}}),
+		"\x01\x02\x01a\x01c\x01r\x01o\x01t\x01k\x01i{}":         appendEntry(nil, &Entry{Time: time.UnixMicro(1), Origin: Origin{"a", "c", "r"}, Op: "o", Ref: Ref{"t", "k", "i"}, Detail: []byte("{}")}),
+	} {
+		if string(got) != want {
+			t.Errorf("it is written as %q, want %q", got, want)
+		}
+	}
+	if Format != 1 {
+		t.Error("the layout above is that of format 1")
 	}
 }

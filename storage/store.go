@@ -57,6 +57,7 @@ type Store struct {
 	closed  bool
 	views   sync.WaitGroup        // whoever is inside the store, except for the committer
 	failed  atomic.Pointer[error] // why the store has closed itself
+	broken  chan struct{}         // closed with it
 
 	committer chan struct{} // closed when it has ended
 	sweeps    sweepState
@@ -87,7 +88,7 @@ func newStore(engine Engine, o Options) *Store {
 	return &Store{
 		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version, piece: o.sweepLinks,
 		queue: make(chan *operation, queueLen), committer: make(chan struct{}),
-		wake: make(chan struct{}, 1), sweeper: make(chan struct{}), repairing: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), sweeper: make(chan struct{}), repairing: make(chan struct{}, 1), broken: make(chan struct{}),
 	}
 }
 
@@ -228,8 +229,13 @@ func (s *Store) fail(cause error) {
 	err := fmt.Errorf("%w by itself, because it is not known what the engine has kept: %w; restart the server", ErrClosed, cause)
 	if s.failed.CompareAndSwap(nil, &err) {
 		s.log.Error("a commit failed; the store answers nothing more until the server is restarted", "error", cause)
+		close(s.broken)
 	}
 }
+
+// Failed returns a channel that is closed when the store has closed itself, because a commit has failed and nobody knows
+// what the engine has kept of it. Only opening the store anew finds out.
+func (s *Store) Failed() <-chan struct{} { return s.broken }
 
 // View runs fn on a snapshot of the tenant's data, beside any number of other readers and the one writer. fn's error is
 // returned as it is.

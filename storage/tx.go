@@ -126,15 +126,16 @@ func (t *Tx) Put(rec Record) error {
 
 // moveTerms writes the difference between the terms that a record was stored under and those that it is to have.
 func (t *Tx) moveTerms(ref Ref, old, now []Term) error {
+	had, has := termSet(old), termSet(now)
 	for _, o := range old {
-		if !hasTerm(now, o) {
+		if !has(o) {
 			if err := t.w.Delete(o.key(ref)); err != nil {
 				return err
 			}
 		}
 	}
 	for _, n := range now {
-		if hasTerm(old, n) {
+		if had(n) {
 			continue
 		}
 		if err := t.addTerm(ref, n); err != nil {
@@ -142,6 +143,23 @@ func (t *Tx) moveTerms(ref Ref, old, now []Term) error {
 		}
 	}
 	return nil
+}
+
+// termSet returns a function that says whether a term is one of l. Most records have a handful of terms; one of a user with
+// ten thousand addresses must not hold up the committer.
+func termSet(l []Term) func(Term) bool {
+	if len(l) <= 32 {
+		return func(n Term) bool { return hasTerm(l, n) }
+	}
+	type name struct {
+		unique       bool
+		field, value string
+	}
+	set := make(map[name]bool, len(l))
+	for _, t := range l {
+		set[name{t.Unique, t.Field, string(t.Value)}] = true
+	}
+	return func(n Term) bool { return set[name{n.Unique, n.Field, string(n.Value)}] }
 }
 
 func (t *Tx) addTerm(ref Ref, n Term) error {
