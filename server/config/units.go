@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ const (
 
 // ParseDuration reads a duration as Duration has it; a sequence of several units is added up. It is never negative.
 func ParseDuration(s string) (time.Duration, error) {
-	var total float64
+	total := new(big.Rat) // exactly: a float64 loses nanoseconds after 104 days
 	rest := s
 	if rest == "" {
 		return 0, fmt.Errorf("%q is no duration; %s", s, durationForm)
@@ -54,13 +55,14 @@ func ParseDuration(s string) (time.Duration, error) {
 		if err != nil {
 			return 0, fmt.Errorf("%q %w; %s", s, err, durationForm)
 		}
-		total += n * float64(u)
+		total.Add(total, n.Mul(n, new(big.Rat).SetInt64(u)))
 		rest = r
 	}
-	if total > math.MaxInt64/2 {
+	if total.Cmp(new(big.Rat).SetInt64(math.MaxInt64/2)) > 0 {
 		return 0, fmt.Errorf("%q is longer than anything here can last", s)
 	}
-	return time.Duration(math.Round(total)), nil
+	// What is finer than a nanosecond is cut off.
+	return time.Duration(new(big.Int).Quo(total.Num(), total.Denom()).Int64()), nil
 }
 
 // ParseSize reads a size as Size has it.
@@ -72,26 +74,26 @@ func ParseSize(s string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%q %w; %s", s, err, sizeForm)
 	}
-	bytes := n * float64(u)
-	if bytes > 1<<53 || bytes != math.Trunc(bytes) {
-		return 0, fmt.Errorf("%q is no whole number of bytes; %s", s, sizeForm)
+	bytes := n.Mul(n, new(big.Rat).SetInt64(u))
+	if !bytes.IsInt() || !bytes.Num().IsInt64() {
+		return 0, fmt.Errorf("%q is no whole number of bytes that anything has; %s", s, sizeForm)
 	}
-	return int64(bytes), nil
+	return bytes.Num().Int64(), nil
 }
 
 // quantity takes a number and a unit off the front of s.
-func quantity(s string, units []unit) (n float64, size int64, rest string, err error) {
+func quantity(s string, units []unit) (n *big.Rat, size int64, rest string, err error) {
 	end := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
 	if end < 0 {
 		end = len(s)
 	}
-	n, err = strconv.ParseFloat(s[:end], 64)
-	if err != nil {
-		return 0, 0, "", errors.New("does not start with a number")
+	n, ok := new(big.Rat).SetString(s[:end])
+	if !ok {
+		return nil, 0, "", errors.New("does not start with a number")
 	}
 	rest = strings.TrimLeft(s[end:], " ")
 	if rest == "" {
-		return 0, 0, "", errors.New("has no unit")
+		return nil, 0, "", errors.New("has no unit")
 	}
 	for _, u := range units {
 		after, ok := strings.CutPrefix(rest, u.name)
@@ -100,7 +102,7 @@ func quantity(s string, units []unit) (n float64, size int64, rest string, err e
 			return n, u.size, strings.TrimLeft(after, " "), nil
 		}
 	}
-	return 0, 0, "", fmt.Errorf("has the unknown unit %q", strings.TrimRight(rest, "0123456789. "))
+	return nil, 0, "", fmt.Errorf("has the unknown unit %q", strings.TrimRight(rest, "0123456789. "))
 }
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
