@@ -287,14 +287,13 @@ func (b *bulkRun) run(op *bulkOp) {
 		op.err = b.do(op)
 	}
 	if op.err != nil {
-		op.err = within(op.place, op.err)
 		e := explain(op.err)
-		op.status = e.Status
+		if op.status = e.Status; op.status >= 500 {
+			b.h.s.o.Logger.Error("bulk operation failed", "request", b.q.caller.Request, "method", op.method, "error", op.err)
+		}
+		op.err = within(op.place, e)
 		if op.method != "POST" && op.id != "" && !strings.HasPrefix(op.id, bulkPrefix) {
 			op.location = location(b.q.base, op.t, op.id) // RFC 7644 section 3.7.3: everybody's but a failed POST's
-		}
-		if e.Status >= 500 {
-			b.h.s.o.Logger.Error("bulk operation failed", "request", b.q.caller.Request, "method", op.method, "path", op.path, "error", op.err)
 		}
 	}
 }

@@ -181,19 +181,21 @@ func (s *Service) idWalk(ctx context.Context, c *call, parts []part, q query, co
 				if err != nil {
 					return err
 				}
-				if len(p.resources) == count || examined == s.o.MaxScan {
+				if examined == s.o.MaxScan {
+					more = true // perhaps; the next page will know
+					return nil
+				}
+				examined++
+				if len(p.resources) == count {
 					r, err := s.examine(tx, c, part, id)
 					if err != nil {
 						return err
 					}
-					if r != nil || examined == s.o.MaxScan {
+					if r != nil {
 						more = true
 						return nil
 					}
-					continue
-				}
-				examined++
-				if err := s.show(tx, c, part, id, p); err != nil {
+				} else if err := s.show(tx, c, part, id, p); err != nil {
 					return err
 				}
 				at.After = id

@@ -123,3 +123,21 @@ func TestRefusalsExplain(t *testing.T) {
 		t.Errorf("%s", d)
 	}
 }
+
+// What nobody's schema has is counted by its name, and never with a value that it was compared with.
+func TestCountedNamesHoldNoValues(t *testing.T) {
+	h := openHouse(t, Options{}).preset("entra")
+	u := h.user("ada", "")
+	h.patch("/Users/"+u, `{"op":"add","path":"shoes[brand eq \"s3cret\"].size","value":"s3cret"}`, `{"op":"replace","path":"`+EnterpriseUserURN+`:badge","value":"s3cret"}`).want(200)
+	h.ask("POST", "/Users", `{"userName":"ben","shoes":[{"brand":"s3cret"}],"`+EnterpriseUserURN+`":{"badge":"s3cret"}}`).want(201)
+	n := h.service.UnknownAttributes()
+	for name, want := range map[string]int64{"User:shoes.size": 1, "User:" + EnterpriseUserURN + ":badge": 2, "User:shoes": 1} {
+		if n[name] != want {
+			t.Errorf("%s was counted %d times, want %d", name, n[name], want)
+		}
+		delete(n, name)
+	}
+	if len(n) > 0 {
+		t.Errorf("counted is also %v", n)
+	}
+}

@@ -93,7 +93,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := explain(err)
 	if e.Status >= 500 && e.Status != http.StatusNotImplemented {
 		c, _ := callerOf(r.Context())
-		h.s.o.Logger.Error("request failed", "request", c.Request, "method", r.Method, "path", r.URL.Path, "status", e.Status, "error", err)
+		h.s.o.Logger.Error("request failed", "request", c.Request, "method", r.Method, "status", e.Status, "error", err)
 	}
 	WriteError(w, r, err)
 }

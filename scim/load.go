@@ -387,6 +387,9 @@ func (l *loader) extend(t *ResourceType, at *located, s *Schema, required bool) 
 		l.wrong(at.at, "%s is the schema of the resource type %q and cannot extend it too", quote(s.ID), t.Name)
 		return
 	}
+	if slices.ContainsFunc(s.Attributes, func(a *Attribute) bool { return sameName(a.Name, "password") }) {
+		l.wrong(at.at, `the schema %s has a "password", and extends %q: only that of a resource type's own schema is kept as a hash; take it out of the extension`, quote(s.ID), t.Name)
+	}
 	for i := range t.Extensions {
 		if t.Extensions[i].Schema == s {
 			t.Extensions[i].Required = required
@@ -399,6 +402,9 @@ func (l *loader) extend(t *ResourceType, at *located, s *Schema, required bool) 
 // checkBase refuses attributes that every resource has anyway (RFC 7643 section 3.1).
 func (l *loader) checkBase(b baseRef) {
 	for _, a := range b.t.Schema.Attributes {
+		if a.Required && a.secret() {
+			l.wrong(b.at.at, "resource type %q: %q of its schema is kept as a hash and cannot be required: a PUT leaves it out", b.t.Name, a.Name)
+		}
 		for _, c := range commonAttributes() {
 			if sameName(a.Name, c.Name) {
 				l.wrong(b.at.at, "resource type %q: its schema defines %q, which every resource has by RFC 7643 section 3.1; take it out of the schema", b.t.Name, a.Name)

@@ -64,6 +64,51 @@ func TestMembersAreFilledIn(t *testing.T) {
 	}
 }
 
+// Who says all of a group's members says also what they are called, if he says anything of it; an add of one who is there
+// says nothing new.
+func TestMembersAreCalled(t *testing.T) {
+	h := openHouse(t, Options{})
+	ada := h.user("ada", "")
+	member := func(display string) string {
+		if display != "" {
+			display = `,"display":` + quoted(display)
+		}
+		return `[{"value":"` + ada + `"` + display + `}]`
+	}
+	g := h.ask("POST", "/Groups", `{"displayName":"Ops","members":`+member("Ada")+`}`).want(201).id()
+	for _, c := range []struct {
+		do   func(members string) *reply
+		say  string
+		want string
+	}{
+		{func(m string) *reply { return h.patch("/Groups/"+g, `{"op":"add","path":"members","value":`+m+`}`) }, "A", "Ada"},
+		{func(m string) *reply {
+			return h.patch("/Groups/"+g, `{"op":"replace","path":"members","value":`+m+`}`)
+		}, "Ada L", "Ada L"},
+		{func(m string) *reply {
+			return h.ask("PUT", "/Groups/"+g, `{"displayName":"Ops","members":`+m+`}`)
+		}, "Ada Lovelace", "Ada Lovelace"},
+		{func(m string) *reply {
+			return h.ask("PUT", "/Groups/"+g, `{"displayName":"Ops","members":`+m+`}`)
+		}, "", "Ada Lovelace"},
+		{func(m string) *reply {
+			return h.ask("PUT", "/Groups/"+g, `{"displayName":"Ops","members":`+m+`}`)
+		}, "Ada Lovelace", "Ada Lovelace"},
+	} {
+		was := h.ask("GET", "/Groups/"+g, "")
+		if r := c.do(member(c.say)); r.status >= 300 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		now := h.ask("GET", "/Groups/"+g, "").want(200)
+		if got := now.text("members", 0, "display"); got != c.want || now.at("members", 1) != nil {
+			t.Errorf("called %q, want %q", got, c.want)
+		}
+		if changed := now.text("members", 0, "display") != was.text("members", 0, "display"); changed != (now.etag() != was.etag()) {
+			t.Errorf("%s: version %s after %s", c.say, now.etag(), was.etag())
+		}
+	}
+}
+
 // A manager's name is his own: it is shown as it is now, whatever a client says it is; his id is kept although there is nobody
 // of it, and counts again when there is.
 func TestManager(t *testing.T) {

@@ -255,3 +255,20 @@ func TestPasswordsRefused(t *testing.T) {
 		t.Error("the hash is gone")
 	}
 }
+
+// The password of another resource type is kept in the same way.
+func TestPasswordOfAnotherType(t *testing.T) {
+	h := openHouseOn(t, newProbe(), typesWith(t, `{"schemas":[{"id":"urn:example:robot:2.0:Robot","attributes":[{"name":"name"},{"name":"PassWord","mutability":"writeOnly","returned":"never"}]}],
+		"resourceTypes":[{"name":"Robot","endpoint":"/Robots","schema":"urn:example:robot:2.0:Robot"}]}`), Options{})
+	const body = `{"schemas":["urn:example:robot:2.0:Robot"],"name":"R2","password":"s3cret-%d"}`
+	id := h.ask("POST", "/Robots", fmt.Sprintf(body, 1)).want(201).id()
+	h.ask("PUT", "/Robots/"+id, fmt.Sprintf(body, 2)).want(200)
+	h.patch("/Robots/"+id, `{"op":"replace","path":"password","value":"s3cret-3"}`).want(200)
+	if d := h.dump(); strings.Contains(d, "s3cret") || strings.Count(d, `$password\x00Robot/`+id) != 1 {
+		t.Errorf("%s", d)
+	}
+	h.ask("DELETE", "/Robots/"+id, "").want(204)
+	if strings.Contains(h.dump(), `$password\x00Robot/`) {
+		t.Error("the hash stays")
+	}
+}

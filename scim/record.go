@@ -25,9 +25,11 @@ func (t *ResourceType) stored(a *Attribute) bool {
 	return a != t.schemasAttr && a != t.idAttr && a != t.metaAttr && !a.linked && !a.derived && !a.secret()
 }
 
-// secret says whether only a hash of a's value is kept, in a record of its own: User.password.
+// secret says whether only a hash of a's value is kept, in a record of its own: User.password, and the password of any other
+// resource type.
 func (a *Attribute) secret() bool {
-	return a.Returned == ReturnedNever && a.Mutability == WriteOnly && a.Name == "password"
+	top := a.parent == nil || a.parent.parent == nil
+	return top && a.Returned == ReturnedNever && a.Mutability == WriteOnly && sameName(a.Name, "password")
 }
 
 // encodeBody returns the body under which o is stored.
