@@ -428,6 +428,9 @@ func (p *filterParser) subName() (string, error) {
 	return p.s[start:p.at], nil
 }
 
+// isControl says whether r is a character that may not stand in a string as it is.
+func isControl(r rune) bool { return r < ' ' }
+
 // value reads the value of a comparison, which is one of JSON (RFC 7644 section 3.4.2.2, figure 1: compValue).
 func (p *filterParser) value() (*node, error) {
 	const expected = "expected is a string in double quotes, a number, true, false or null"
@@ -452,7 +455,7 @@ func (p *filterParser) value() (*node, error) {
 	switch c := word[0]; {
 	case numberForm.MatchString(word):
 		return &node{kind: '0', text: word}, nil
-	case p.o.BareWords && (beginsName(c) || isDigit(c) || c >= utf8.RuneSelf) && p.peek() != '"':
+	case p.o.BareWords && (beginsName(c) || isDigit(c) || c >= utf8.RuneSelf) && p.peek() != '"' && !strings.ContainsFunc(word, isControl):
 		return &node{kind: '"', text: word}, nil
 	}
 	return nil, p.fail(start, "found something that is not in double quotes; %s", expected)

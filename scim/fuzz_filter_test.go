@@ -28,6 +28,7 @@ func FuzzFilter(f *testing.F) {
 		every + `:n gt -1.5e3 and ` + every + `:at le "2020-01-01T00:00:00.1234567+01:00"`, every + `:things[level lt 5 or marks ne "p"]`,
 		every + `.tags[value eq "red"]`, `x509Certificates eq "AAEC"`, `members.value ne null`, `a eq "\ud83d\ude00\ufffd\n"`, `not(((a pr)))`,
 		`urn:example:nope:2.0:User:a pr`, `password pr`, `schemas eq "URN:x"`, `id eq"1"`,
+		"a lt 1w" + strings.Repeat("\x1d", 2000), // was a word, and printed as more than is read
 	} {
 		f.Add(s, byte(0))
 		f.Add(s, byte(0xFF))

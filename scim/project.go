@@ -13,12 +13,14 @@ type projection struct {
 	without  map[*Attribute]bool // named by excludedAttributes
 	named    bool                // attributes was given
 	assigned map[*Attribute]bool // set by the client in this request, which shows those of returned=request
+
+	emptyMembers bool // see quirks
 }
 
 // newProjection binds the values of attributes and excludedAttributes. Names that nobody knows are left out, so that they
 // show and hide nothing.
 func newProjection(t *ResourceType, only, without []string, q quirks) (projection, error) {
-	var p projection
+	p := projection{emptyMembers: q.emptyMembers}
 	if len(only) > 0 && len(without) > 0 {
 		return p, bad(InvalidSyntax, "attributes and excludedAttributes are both given; RFC 7644 section 3.9 allows one of them")
 	}
@@ -112,7 +114,8 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !v.assigned() {
+		empty := !v.assigned() && p.emptyMembers && a.linked && all
+		if !v.assigned() && !empty {
 			continue
 		}
 		at := len(b)
@@ -120,6 +123,10 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 			b = append(b, ',')
 		}
 		b = append(appendText(b, a.Name), ':')
+		if empty {
+			b = append(b, "[]"...)
+			continue
+		}
 		var n int
 		if b, n, err = appendShown(b, r, a, v, p, all); err != nil {
 			return nil, err

@@ -34,6 +34,9 @@ type quirks struct {
 	unknownPaths      bool // a PATCH operation on an attribute that no schema has is left out instead of refused
 	dropMembers       bool // members that no resource has the id of are left out
 	singleReplaceAdds bool // replace members by exactly one value adds it (Microsoft's validator)
+
+	// This changes an answer, into one that says the same (RFC 7643 section 2.5).
+	emptyMembers bool // a group without members has "members": []: authentik refills one only if it sees the list
 }
 
 // tolerant is what a client is allowed unless its token's preset says otherwise. One Entra tenant sends several dialects
@@ -55,7 +58,7 @@ var presets = map[string]quirks{
 	"google":    tolerant,
 	"ping":      tolerant,
 	"keycloak":  tolerant,
-	"authentik": tolerant,
+	"authentik": tolerant.with(func(q *quirks) { q.emptyMembers = true }),
 	"rippling":  tolerant,
 	"sailpoint": tolerant,
 	"entra-validator": tolerant.with(func(q *quirks) {
