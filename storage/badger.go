@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"iter"
@@ -185,9 +186,8 @@ func (e *badgerEngine) Close() error { return e.db.Close() }
 
 // tables returns the ids of the tables that the engine knows. They are in its manifest, which is durable.
 func (e *badgerEngine) tables() []uint64 {
-	infos := e.db.Tables()
-	ids := make([]uint64, 0, len(infos))
-	for _, t := range infos {
+	var ids []uint64
+	for _, t := range e.db.Tables() {
 		ids = append(ids, t.ID)
 	}
 	slices.Sort(ids)
@@ -322,6 +322,7 @@ type manifest struct {
 	there  bool
 	tables map[uint64]options.CompressionType
 	names  map[uint64]bool // of tables that it has ever had, since it was last written anew
+	sum    uint32
 }
 
 const manifestName = badger.ManifestFilename
@@ -348,7 +349,7 @@ func readManifest(dir string) (manifest, error) {
 	if err != nil {
 		return m, err
 	}
-	m.names = manifestNames(b)
+	m.names, m.sum = manifestNames(b), crc32.Checksum(b, castagnoli)
 	return m, nil
 }
 
@@ -422,7 +423,9 @@ func verifyTableIn(f io.ReaderAt, end int64, c options.CompressionType) (err err
 			return nil, errors.New("it is cut short, or not a table")
 		}
 		end -= n
-		return readAt(f, end, n)
+		b := make([]byte, n)
+		_, err := f.ReadAt(b, end)
+		return b, err
 	}
 	beforeLength := func() ([]byte, error) {
 		b, err := before(4)
@@ -450,52 +453,70 @@ func verifyTableIn(f io.ReaderAt, end int64, c options.CompressionType) (err err
 		return errors.New("it has no blocks")
 	}
 	var at fb.BlockOffset
+	var plain []byte
+	blocks := blockReader{r: f, end: end}
 	for i := range t.OffsetsLength() {
 		t.Offsets(&at, i)
 		if int64(at.Offset())+int64(at.Len()) > end {
 			return fmt.Errorf("its block %d lies outside", i)
 		}
-		b, err := readAt(f, int64(at.Offset()), int64(at.Len()))
+		packed, err := blocks.read(int64(at.Offset()), int(at.Len()))
 		if err != nil {
-			return err
+			return fmt.Errorf("its block %d: %w", i, err)
 		}
-		if err := verifyBlock(b, c); err != nil {
+		if plain, err = unpackBlock(plain[:cap(plain)], packed, c); err == nil {
+			err = verifyBlock(plain)
+		}
+		if err != nil {
 			return fmt.Errorf("its block %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func readAt(f io.ReaderAt, offset, n int64) ([]byte, error) {
-	b := make([]byte, n)
-	_, err := f.ReadAt(b, offset)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("it is cut short")
+// blockReader reads blocks, which lie behind one another, many at a time.
+type blockReader struct {
+	r   io.ReaderAt
+	end int64
+	at  int64 // where b comes from
+	b   []byte
+}
+
+func (r *blockReader) read(at int64, n int) ([]byte, error) {
+	if at < r.at || at+int64(n) > r.at+int64(len(r.b)) {
+		size := min(int64(max(n, 1<<18)), r.end-at)
+		r.b = slices.Grow(r.b[:0], int(size))[:size]
+		r.at = at
+		if _, err := r.r.ReadAt(r.b, at); err != nil {
+			return nil, err
+		}
 	}
-	return b, err
+	return r.b[at-r.at:][:n], nil
 }
 
 // maxBlock is more than a block can hold: one value, and what little stands beside it.
 const maxBlock = 8 << 20
 
-// verifyBlock verifies a block, which ends with the checksum of what it unpacks to and that one's length.
-func verifyBlock(b []byte, c options.CompressionType) error {
+// unpackBlock unpacks a block into dst if it is large enough.
+func unpackBlock(dst, packed []byte, c options.CompressionType) ([]byte, error) {
 	switch c {
 	case options.None:
+		return append(dst[:0], packed...), nil
 	case options.Snappy:
-		n, err := snappy.DecodedLen(b)
+		n, err := snappy.DecodedLen(packed)
 		if err == nil && n > maxBlock { // else a flipped bit could ask for gigabytes
 			err = fmt.Errorf("it says that it has %d bytes", n)
 		}
-		if err == nil {
-			b, err = snappy.Decode(nil, b)
-		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-	default:
-		return fmt.Errorf("its compression %d is not one that this program uses", c)
+		return snappy.Decode(dst, packed)
 	}
+	return nil, fmt.Errorf("its compression %d is not one that this program uses", c)
+}
+
+// verifyBlock verifies a block, which ends with its checksum and that one's length.
+func verifyBlock(b []byte) error {
 	n := len(b) - 4
 	length := int(binary.BigEndian.Uint32(b[n:]))
 	return verifySum(b[:n-length], b[n-length:n])

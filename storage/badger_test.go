@@ -24,26 +24,19 @@ func TestBadgerOptions(t *testing.T) {
 	}
 }
 
-func openTestBadger(t *testing.T) *badgerEngine {
-	t.Helper()
-	e, err := openBadger(t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
-	return e
-}
-
 func TestViewOutlivesMerging(t *testing.T) {
 	// A reader keeps its snapshot while what it reads is overwritten so often that the engine merges its tables and forgets old
 	// versions; but not those.
-	e := openTestBadger(t)
+	small := badgerOptions(t.TempDir(), nil).WithMemTableSize(1 << 20).WithValueThreshold(100 << 10).WithNumLevelZeroTables(1)
+	e, err := openBadgerWith(small, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	const size = 64 << 10
 	set := func(i int) {
 		t.Helper()
-		value := bytes.Repeat([]byte{byte(i)}, 1<<19)
-		for j := range value[:1<<18] { // half of it does not compress
-			value[j] = byte(j * (i + j>>8))
-		}
+		value := bytes.Repeat([]byte{byte(i)}, size)
 		err := e.Update(t.Context(), func(w Writer) error {
 			return errors.Join(w.Set(fmt.Appendf(nil, "row %d", i%4), value), w.Set([]byte("first"), fmt.Append(nil, i)))
 		})
@@ -52,8 +45,8 @@ func TestViewOutlivesMerging(t *testing.T) {
 		}
 	}
 	set(0)
-	err := e.View(t.Context(), func(old Reader) error {
-		for i := 1; i < 120; i++ {
+	err = e.View(t.Context(), func(old Reader) error {
+		for i := 1; i < 100; i++ {
 			set(i)
 		}
 		eventually(t, "tables were merged", func() bool {
@@ -71,7 +64,7 @@ func TestViewOutlivesMerging(t *testing.T) {
 			t.Errorf("the reader sees a row that was set later: %v", err)
 		}
 		for it, err := range old.Scan(Range{Start: []byte("row")}) {
-			if err != nil || string(it.Key) != "row 0" || len(it.Value) != 1<<19 || it.Value[1<<19-1] != 0 {
+			if err != nil || string(it.Key) != "row 0" || len(it.Value) != size || it.Value[0] != 0 {
 				t.Errorf("the reader's scan yields %q of %d bytes, %v", it.Key, len(it.Value), err)
 			}
 		}
@@ -83,7 +76,7 @@ func TestViewOutlivesMerging(t *testing.T) {
 	if len(e.readers) != 0 {
 		t.Errorf("after all have gone, %v read", e.readers)
 	}
-	set(120)
+	set(100)
 	if got, want := e.db.MaxVersion(), e.last; got != want {
 		t.Errorf("the engine shows commit %d and has %d", want, got)
 	}

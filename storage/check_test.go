@@ -418,13 +418,13 @@ func TestRepairLooksAgain(t *testing.T) {
 		t.Fatalf("only %d findings", len(c.report.Findings))
 	}
 	update(t, s, func(tx *Tx) error {
-		return errors.Join(tx.Delete("User", "u2"), tx.Delete("Group", "g1"), tx.Put(record("u4")))
+		return errors.Join(tx.Delete("User", "u2"), tx.Delete("Group", "g1"), tx.Put(record("u4")), tx.Put(record("u5")))
 	})
 	if err := c.repair(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	wantClean(t, s)
-	wantCount(t, s, 3)
+	wantCount(t, s, 4)
 }
 
 func TestCheckBesideWriters(t *testing.T) {

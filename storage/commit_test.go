@@ -157,11 +157,26 @@ func TestIgnoredConflictIsNotCommitted(t *testing.T) {
 	wantClean(t, s)
 }
 
-// large writes records of about a hundred bytes until it has as many rows, or bodies of many bytes.
-func large(name string, records, body int) func(*Tx) error {
+// small is an engine whose transactions take so many rows.
+func small(rows int) *faulty {
+	n := 0
+	return &faulty{
+		Engine: Memory(),
+		begin:  func() { n = 0 },
+		set: func(Writer, []byte) error {
+			if n++; n > rows {
+				return ErrTooLarge
+			}
+			return nil
+		},
+	}
+}
+
+// large writes so many records, and about as many rows.
+func large(name string, records int) func(*Tx) error {
 	return func(tx *Tx) error {
 		for i := range records {
-			if err := tx.Put(Record{Ref: user(fmt.Sprintf("%s-%d", name, i)), Body: make([]byte, body)}); err != nil {
+			if err := tx.Put(Record{Ref: user(fmt.Sprintf("%s-%d", name, i))}); err != nil {
 				return err
 			}
 		}
@@ -170,13 +185,18 @@ func large(name string, records, body int) func(*Tx) error {
 }
 
 func TestTooLarge(t *testing.T) {
-	const half = memoryBytes / 2 / 1000
-	for name, size := range map[string]struct{ records, body int }{"rows": {30_000, 0}, "bytes": {3 * half, 1000}, "value": {1, memoryValue}} {
+	for name, c := range map[string]struct {
+		engine Engine
+		huge   func(*Tx) error
+	}{
+		"rows":  {small(100), large("huge", 100)},
+		"value": {Memory(), func(tx *Tx) error { return tx.Put(Record{Ref: user("huge"), Body: make([]byte, memoryValue)}) }},
+	} {
 		t.Run(name, func(t *testing.T) {
-			s := openMemory(t)
+			s := openOn(t, c.engine, Options{})
 			g := closeGate(s)
 			first := g.behind(t, s, t.Context(), putUser("u1"))
-			huge := g.behind(t, s, t.Context(), large("huge", size.records, size.body))
+			huge := g.behind(t, s, t.Context(), c.huge)
 			last := g.behind(t, s, t.Context(), putUser("u2"))
 			close(g.open)
 			wantErr(t, "the first", first, nil)
@@ -194,13 +214,12 @@ func TestTooLarge(t *testing.T) {
 
 func TestTooLargeTogether(t *testing.T) {
 	// Each fits alone, no two do.
-	e := &faulty{Engine: Memory()}
-	s := openOn(t, e, Options{})
+	s := openOn(t, small(100), Options{})
 	g := closeGate(s)
-	const most = memoryBytes / 1000 * 2 / 3
+	const most = 90
 	var all []<-chan error
 	for i := range 4 {
-		all = append(all, g.behind(t, s, t.Context(), large(fmt.Sprintf("l%d", i), most, 1000)))
+		all = append(all, g.behind(t, s, t.Context(), large(fmt.Sprintf("l%d", i), most)))
 	}
 	all = append(all, g.behind(t, s, t.Context(), putUser("u1")))
 	close(g.open)
@@ -394,6 +413,7 @@ func TestUnknownOutcomeEndsTheStore(t *testing.T) {
 	wantErr(t, "one that was refused on the grounds of that commit", missing, ErrUnknownOutcome)
 	e.after = nil
 
+	soon(t, "whoever runs the store is told", s.Failed())
 	check := func(what string, err error) {
 		t.Helper()
 		if !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "the disk is gone") || !strings.Contains(err.Error(), "restart") {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +57,7 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	sl := &sealer{dir: dir, store: s, engine: engine, dirty: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	sl := &sealer{dir: dir, store: s, engine: engine, last: sealed, dirty: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	if err := sl.write(ctx); err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
@@ -156,10 +158,16 @@ func prepare(ctx context.Context, dir string, o Options) (seal, error) {
 			}
 		}
 	}
-	if o.AcceptDataLoss || sealed.Commits == 0 {
+	sizes, err := logs(store)
+	if err != nil {
+		return sealed, err
+	}
+	// After an orderly stop there are no logs, and the manifest and the tables that it names are all there is.
+	stopped := len(sizes) == 0 && m.there && sealed.Manifest == m.sum
+	if stopped || o.AcceptDataLoss || sealed.Commits == 0 {
 		return sealed, nil
 	}
-	return sealed, rehearse(ctx, dir, sealed, m, o)
+	return sealed, rehearse(ctx, dir, sealed, m, sizes, o)
 }
 
 // lost is a *LostDataError, or nil and a line in the log if the loss is accepted.
@@ -218,7 +226,7 @@ func unknownTables(store string, m manifest) ([]uint64, error) {
 	return slices.DeleteFunc(ids, func(id uint64) bool { _, known := m.tables[id]; return known }), err
 }
 
-// logs returns the logs of a store and how long they are. After a clean stop there are none.
+// logs returns the logs of a store and how long they are.
 func logs(store string) (map[string]int64, error) {
 	entries, err := os.ReadDir(store)
 	sizes := map[string]int64{}
@@ -249,7 +257,7 @@ func removeEmptyLogs(store string) error {
 // missing: it deletes tables that the manifest does not know, and cuts logs where they cannot be read any more. A refused start
 // must leave everything as it was, because somebody may yet find the missing file. The copy shares its tables with
 // the original, which nobody changes.
-func rehearse(ctx context.Context, dir string, sealed seal, m manifest, o Options) (err error) {
+func rehearse(ctx context.Context, dir string, sealed seal, m manifest, logs map[string]int64, o Options) (err error) {
 	store, trial := filepath.Join(dir, storeName), filepath.Join(dir, trialName)
 	if err := os.Mkdir(trial, 0o700); err != nil {
 		return err
@@ -265,17 +273,16 @@ func rehearse(ctx context.Context, dir string, sealed seal, m manifest, o Option
 			return err
 		}
 	}
-	sizes, err := logs(store)
-	if err != nil {
-		return err
+	copied := []string{}
+	for name, size := range logs {
+		if size > 0 { // see removeEmptyLogs
+			copied = append(copied, name)
+		}
 	}
 	if m.there {
-		sizes[manifestName] = 1
+		copied = append(copied, manifestName)
 	}
-	for name, size := range sizes {
-		if size == 0 {
-			continue // see removeEmptyLogs
-		}
+	for _, name := range copied {
 		if err := copySparse(filepath.Join(trial, name), filepath.Join(store, name)); err != nil {
 			return err
 		}
@@ -349,6 +356,9 @@ type sealer struct {
 	dirty  chan struct{} // of capacity 1
 	stop   chan struct{}
 	done   chan struct{} // closed when run has ended
+
+	mu   sync.Mutex // one writes at a time
+	last seal       // what was written last
 }
 
 // mark says that there is something new to seal. It is called by the committer and does not wait.
@@ -387,29 +397,61 @@ func (l *sealer) run() {
 	}
 }
 
+// write writes the seal, if it is another one than the last.
 func (l *sealer) write(ctx context.Context) error {
-	sealed := seal{Format: Format, Version: l.store.version, Tables: l.engine.tables()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, err := l.look(ctx)
+	if err != nil {
+		return err
+	}
+	last := l.last
+	last.Manifest = 0
+	if reflect.DeepEqual(now, last) || now.Commits > l.store.commits.Load() {
+		// What can be read and was not announced is not known to be durable, and may never be. If it is, the committer marks.
+		return nil
+	}
+	return l.put(now)
+}
+
+func (l *sealer) look(ctx context.Context) (seal, error) {
+	now := seal{Format: Format, Version: l.store.version, Tables: l.engine.tables()}
 	err := l.engine.View(ctx, func(r Reader) error {
 		n, err := getNumber(r, commitKey)
 		if err != nil {
 			return err
 		}
-		sealed.Commits = uint64(n)
-		if sealed.Seq, err = lastSeq(r); err != nil {
+		now.Commits = uint64(n)
+		if now.Seq, err = lastSeq(r); err != nil {
 			return err
 		}
-		sealed.Counts, err = counts(r)
+		now.Counts, err = counts(r)
 		return err
 	})
+	return now, err
+}
+
+func (l *sealer) put(s seal) error {
+	if err := writeSeal(l.dir, s); err != nil {
+		return err
+	}
+	l.last = s
+	return nil
+}
+
+// stopped writes the seal of a store that was stopped in an orderly way, when it was as it is in now.
+func (l *sealer) stopped(now seal) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, err := readManifest(l.engine.dir)
 	if err != nil {
 		return err
 	}
-	if sealed.Commits > l.store.commits.Load() {
-		// What can be read is not known to be durable, and never will be if the commit fails after this. If it does not, the
-		// committer marks.
+	now.Manifest, now.Tables = m.sum, slices.Sorted(maps.Keys(m.tables))
+	if reflect.DeepEqual(now, l.last) {
 		return nil
 	}
-	return writeSeal(l.dir, sealed)
+	return l.put(now)
 }
 
 // sealedEngine is Badger with a seal and a lock, which end with it.
@@ -423,5 +465,10 @@ type sealedEngine struct {
 func (e *sealedEngine) Close() error {
 	close(e.sealer.stop)
 	<-e.sealer.done
-	return errors.Join(e.sealer.write(context.Background()), e.badgerEngine.Close(), e.unlock())
+	now, err := e.sealer.look(context.Background())
+	err = errors.Join(err, e.badgerEngine.Close())
+	if err == nil && now.Commits == e.sealer.store.commits.Load() {
+		err = e.sealer.stopped(now)
+	}
+	return errors.Join(err, e.unlock())
 }

@@ -265,7 +265,7 @@ func eventually(t *testing.T, what string, yes func() bool) {
 }
 
 // copyDir copies a directory as it is at the moment.
-func copyDir(t *testing.T, from string) string {
+func copyDir(t testing.TB, from string) string {
 	t.Helper()
 	to := t.TempDir()
 	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {

@@ -25,6 +25,9 @@ type seal struct {
 	Seq     uint64                      `json:"seq"`
 	Counts  map[string]map[string]int64 `json:"counts"` // records by tenant and kind, after commit number Commits
 	Tables  []uint64                    `json:"tables"` // of the engine; others may have taken their place since
+
+	// Manifest is the CRC-32C of the engine's manifest after an orderly stop, else 0.
+	Manifest uint32 `json:"manifest"`
 }
 
 // sealFile is how a seal stands in its file. The checksum is over the bytes as they are written, so that it can be verified
