@@ -553,13 +553,10 @@ func TestPathTricks(t *testing.T) {
 		"/Users/%2e%2e/Groups", "/Users%2F{u}", "/Users;x", "/Users;x/{u}", "/Users/{u};x", "/Users/{u}%2F", "/Users/{u}%00", "/Users/{u}%0d%0ax:y",
 		"/Users/%7Bu%7D", "/Users/%25", "/Users%00", "/%00", "/%FF", "/Users/%C0%AF", "/" + strings.Repeat("x", 10_000), "/Users/" + strings.Repeat("y", 10_000),
 		strings.Repeat("/Users", 1000), "/Schemas/x", "/ResourceTypes/Users", "/ServiceProviderConfig/x", "/Schemas/x/y", "/Users/.SEARCH", "/Users/search",
-		"/%2esearch/x", "/Users/*", "/Users/?", "/Users/ ", "/Users/'or'1'='1", "/$password/User%2F{u}", "/Users/$count",
+		"/%2esearch/x", "/Users/*", "/Users/ ", "/Users/'or'1'='1", "/$password/User%2F{u}", "/Users/$count",
 	}
 	for _, path := range nowhere {
 		t.Run(clip(path), func(t *testing.T) {
-			if strings.HasSuffix(path, "?") {
-				t.Skip("the question mark begins the query")
-			}
 			b.refuses(t, 404, "", "GET", path, "")
 		})
 	}

@@ -16,10 +16,10 @@ import (
 func Engine(t *testing.T, open func(t *testing.T) storage.Engine, reopen func(t *testing.T, e storage.Engine) storage.Engine) {
 	t.Helper()
 	for _, c := range cases {
+		if c.reopens && reopen == nil {
+			continue // the engine keeps nothing
+		}
 		t.Run(c.name, func(t *testing.T) {
-			if c.reopens && reopen == nil {
-				t.Skip("this engine keeps nothing")
-			}
 			s := &suite{T: t, rule: c.rule, engine: open(t)}
 			if reopen != nil {
 				s.reopen = func() { s.engine = reopen(t, s.engine) }
