@@ -61,7 +61,7 @@ func FuzzTermKey(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte, id string) {
 		if checkPart("id", id) != nil {
-			t.Skip()
+			return // no row has such an id
 		}
 		p := termPrefix("t", "User", "f")
 		k := termKey("t", "User", "f", a, id)
