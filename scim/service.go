@@ -267,14 +267,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 	var done *Resource
 	err := s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
 		done = nil
-		rec, err := s.fetch(tx, c.t, id)
-		if err != nil {
-			return err
-		}
-		if err := c.preconditions(rec.Version); err != nil {
-			return err
-		}
-		old, err := decodeBody(c.t, rec.Body)
+		rec, old, err := s.toChange(tx, c, id)
 		if err != nil {
 			return err
 		}
@@ -324,20 +317,26 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 	return s.written(ctx, c, done)
 }
 
+// toChange returns what a write is about to change, if the request's preconditions hold.
+func (s *Service) toChange(tx *storage.Tx, c *call, id string) (storage.Record, *Object, error) {
+	rec, err := s.fetch(tx, c.t, id)
+	if err != nil {
+		return rec, nil, err
+	}
+	if err := c.preconditions(rec.Version); err != nil {
+		return rec, nil, err
+	}
+	old, err := decodeBody(c.t, rec.Body)
+	return rec, old, err
+}
+
 // delete removes a resource and its memberships (RFC 7644 section 3.6).
 func (s *Service) delete(ctx context.Context, c *call, id string) error {
 	if err := c.mayWrite(); err != nil {
 		return err
 	}
 	return s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
-		rec, err := s.fetch(tx, c.t, id)
-		if err != nil {
-			return err
-		}
-		if err := c.preconditions(rec.Version); err != nil {
-			return err
-		}
-		old, err := decodeBody(c.t, rec.Body)
+		rec, old, err := s.toChange(tx, c, id)
 		if err != nil {
 			return err
 		}
