@@ -56,6 +56,7 @@ func TestMiddleware(t *testing.T) {
 		h := openHouse(t, Options{FailureBurst: 1000})
 		write, w := h.create(Spec{Tenant: "acme"})
 		read, ro := h.create(Spec{Scope: ScopeRead})
+		all, rw := h.create(Spec{Scope: ScopeAdmin, Tenant: "acme"})
 		gone, revoked := h.create(Spec{})
 		_, expired := h.create(Spec{TTL: time.Minute})
 		if err := h.Revoke(t.Context(), gone.ID, admin); err != nil {
@@ -78,6 +79,7 @@ func TestMiddleware(t *testing.T) {
 			{"basic", request("POST", users, basic("anybody", w)), 200, asWrite, ""},
 			{"basic without a user", request("POST", users, strings.Replace(basic("", w), "Basic", "bAsIc", 1)), 200, asWrite, ""},
 			{"bare token", request("POST", users, w), 200, asWrite, ""},
+			{"admin writes", request("POST", users, "Bearer "+rw), 200, "true " + all.ID + " acme", ""},
 
 			{"nothing", request("GET", users), 401, "needs a token", noToken},
 			{"empty header", request("GET", users, ""), 401, "needs a token", noToken},

@@ -35,14 +35,16 @@ const (
 // Scope is what a token may do.
 type Scope string
 
-// The scopes. Write includes read.
+// The scopes. Each includes the one before it. Admin is the operator's: it also opens the console, which shows and changes all
+// tenants and their tokens; as a SCIM client its holder sees the token's tenant and no other.
 const (
 	ScopeRead  Scope = "read"
 	ScopeWrite Scope = "write"
+	ScopeAdmin Scope = "admin"
 )
 
 // CanWrite reports whether the scope covers requests that change something.
-func (s Scope) CanWrite() bool { return s == ScopeWrite }
+func (s Scope) CanWrite() bool { return s == ScopeWrite || s == ScopeAdmin }
 
 // Token is what is known of a token besides its secret. It holds nothing that must not be shown to an administrator. Times
 // are UTC in microseconds, zero for what has not happened.
@@ -108,9 +110,9 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 	case !validTenant(s.Tenant):
 		return wrong("tenant", "%q is not 1 to 63 characters of a-z, 0-9 and -", clip(s.Tenant))
 	case s.Scope == "":
-		return wrong("scope", "is missing; use %s or %s", ScopeRead, ScopeWrite)
-	case s.Scope != ScopeRead && s.Scope != ScopeWrite:
-		return wrong("scope", "%q is unknown; use %s or %s", clip(string(s.Scope)), ScopeRead, ScopeWrite)
+		return wrong("scope", "is missing; use %s, %s or %s", ScopeRead, ScopeWrite, ScopeAdmin)
+	case s.Scope != ScopeRead && s.Scope != ScopeWrite && s.Scope != ScopeAdmin:
+		return wrong("scope", "%q is unknown; use %s, %s or %s", clip(string(s.Scope)), ScopeRead, ScopeWrite, ScopeAdmin)
 	case holdsToken(s.User) || strings.ContainsFunc(s.User, func(r rune) bool { return !unicode.IsPrint(r) }) || utf8.RuneCountInString(s.User) > maxName:
 		return wrong("user", "%q is no id of a resource", clip(s.User))
 	case s.TTL < MinTTL || s.TTL > MaxTTL:

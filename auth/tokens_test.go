@@ -60,7 +60,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"long tenant", "tenant", func(s *Spec) { s.Tenant = strings.Repeat("a", 64) }},
 		{"a token as the tenant", "tenant", func(s *Spec) { s.Tenant = guess() }},
 		{"no scope", "scope", func(s *Spec) { s.Scope = "" }},
-		{"unknown scope", "scope", func(s *Spec) { s.Scope = "admin" }},
+		{"unknown scope", "scope", func(s *Spec) { s.Scope = "root" }},
 		{"short life", "ttl", func(s *Spec) { s.TTL = time.Minute - 1 }},
 		{"negative life", "ttl", func(s *Spec) { s.TTL = -time.Hour }},
 		{"long life", "ttl", func(s *Spec) { s.TTL = MaxTTL + 1 }},

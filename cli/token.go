@@ -32,7 +32,7 @@ func (a *app) newTokenCreate() *cobra.Command {
 		ttl  string
 	)
 	cmd := &cobra.Command{
-		Use:   "create --name NAME --scope read|write",
+		Use:   "create --name NAME --scope read|write|admin",
 		Short: "Make a token and print its plain text",
 		Long: `Makes a token. Its plain text is all that is printed to standard output; it cannot be had again.
 
@@ -76,7 +76,7 @@ start of the server then shows no token.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&what.Name, "name", "", "what the token is for, such as entra")
-	f.StringVar((*string)(&what.Scope), "scope", "", "read or write")
+	f.StringVar((*string)(&what.Scope), "scope", "", "read, write, or admin, which also opens the console")
 	f.StringVar(&ttl, "ttl", "", "`lifetime` such as 1h, 30d or 26w, from 1m to 730d (default: tokens.lifetime)")
 	f.StringVar(&what.Tenant, "tenant", "", "`name` of the tenant whose resources it opens (default: default)")
 	f.StringVar(&what.User, "user", "", "`id` of the User that /Me stands for (default: none, and /Me answers 501)")
@@ -84,7 +84,7 @@ start of the server then shows no token.`,
 	a.jsonFlag(cmd)
 	must(cmd.MarkFlagRequired("name"))
 	must(cmd.MarkFlagRequired("scope"))
-	must(cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]cobra.Completion{"read", "write"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]cobra.Completion{"read", "write", "admin"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("preset", cobra.FixedCompletions(server.Presets(), cobra.ShellCompDirectiveNoFileComp)))
 	for _, name := range []string{"name", "ttl", "tenant", "user"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))

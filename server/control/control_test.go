@@ -124,7 +124,7 @@ func TestErrors(t *testing.T) {
 		says string
 	}{
 		"no name":        {create(Create{Scope: auth.ScopeRead}), Invalid, "token name"},
-		"no scope":       {create(Create{Name: "x"}), Invalid, "read or write"},
+		"no scope":       {create(Create{Name: "x"}), Invalid, "read, write or admin"},
 		"unknown preset": {create(Create{Name: "x", Scope: auth.ScopeRead, Preset: "x"}), Invalid, "no such preset"},
 		"short life":     {create(Create{Name: "x", Scope: auth.ScopeRead, TTL: time.Second}), Invalid, "1 minute"},
 		"other tenant":   {create(Create{Name: "x", Scope: auth.ScopeRead, Tenant: "$system"}), Invalid, "tenant"},
