@@ -19,12 +19,8 @@ import (
 // writeGrace is what an answer may take beyond the request's own time: the answer that says so must still get out.
 const writeGrace = 10 * time.Second
 
-// newHTTP returns the HTTP server, with its limits.
-func (s *Server) newHTTP() (*http.Server, error) {
-	h, err := s.handler()
-	if err != nil {
-		return nil, err
-	}
+// newHTTP returns an HTTP server for a handler, with its limits.
+func (s *Server) newHTTP(h http.Handler) *http.Server {
 	l := s.o.Config.Limits
 	return &http.Server{
 		Handler:           h,
@@ -33,7 +29,7 @@ func (s *Server) newHTTP() (*http.Server, error) {
 		IdleTimeout:       l.IdleTimeout.Duration,
 		MaxHeaderBytes:    int(l.Header.Bytes),
 		ErrorLog:          slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), // what clients do to their connections
-	}, nil
+	}
 }
 
 // handler returns everything that is served, from the outside in: request id, deadlines and log; compression; panics; token;

@@ -2,6 +2,7 @@
 // and stop.
 //
 //	server.go      Open, Serve, Close: everything that a running server is
+//	listen.go      the addresses that it listens on, and what is behind each
 //	store.go       the store and the tokens in it, as both the server and commands without one open them
 //	http.go        routes, and what they are wrapped in
 //	request.go     request id, deadlines, access log, panics
@@ -12,15 +13,14 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"scimbox/auth"
@@ -49,7 +49,9 @@ type Options struct {
 	Clock          func() time.Time // nil = time.Now
 	AcceptDataLoss bool             // open the store although its seal says that data are missing
 
-	tokenCost int // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
+	tokenCost int         // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
+	tls       *tls.Config // of the main listener, nil = plain HTTP
+	redirect  string      // address of plain HTTP beside it, "" for none
 }
 
 func (o *Options) fill() {
@@ -63,49 +65,19 @@ func (o *Options) fill() {
 
 // Server is a running scimbox: opened by Open, then served by Serve, which closes it.
 type Server struct {
-	o        Options
-	started  time.Time
-	listener net.Listener
-	house    *House
-	service  *scim.Service
-	http     *http.Server
-	control  *http.Server
-	socket   net.Listener
+	o       Options
+	started time.Time
+	doors   []*door // open from the beginning, that of SCIM first; they answer in Serve
+	house   *House
+	service *scim.Service
+	control *http.Server
+	socket  net.Listener
 
 	first       auth.Token
 	firstSecret auth.Secret
 
 	closing sync.Once
 	closed  error
-}
-
-// AddressError says that the server cannot listen on the address that it is to listen on.
-type AddressError struct {
-	Address string
-	Err     error
-}
-
-func (e *AddressError) Error() string {
-	if errors.Is(e.Err, syscall.EADDRINUSE) {
-		return fmt.Sprintf("%s is taken by another program; choose another address with --listen 127.0.0.1:8081, listen in the configuration or SCIMBOX_LISTEN, or end that program", e.Address)
-	}
-	return fmt.Sprintf("cannot listen on %s: %v; choose another address with --listen, listen in the configuration or SCIMBOX_LISTEN", e.Address, reason(e.Err))
-}
-
-// Unwrap returns the cause.
-func (e *AddressError) Unwrap() error { return e.Err }
-
-// reason takes "listen tcp 127.0.0.1:80: bind:" off a network error.
-func reason(err error) error {
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
-		return sys.Err
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
 }
 
 // Open listens, and then opens everything that a server needs, making the data directory and the first token if there are
@@ -141,30 +113,11 @@ func (s *Server) open(ctx context.Context) error {
 	if s.socket, err = control.Listen(ctx, s.o.Config.Data); err != nil {
 		return err
 	}
-	if s.http, err = s.newHTTP(); err != nil {
+	if err = s.equip(s.o.tls, nil); err != nil {
 		return err
 	}
 	// Last, because a secret that was made and then not shown is lost.
 	return s.firstStart(ctx)
-}
-
-func (s *Server) listen(ctx context.Context) error {
-	address := s.o.Config.Listen
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		failed := &AddressError{address, err}
-		if served := servedBy(ctx, s.o); served != "" {
-			return &HeldError{s.o.Config.Data, served, failed} // started twice: the other program is ourselves
-		}
-		return failed
-	}
-	// The configuration has been judged by the name of the host; this is what the name has turned out to be.
-	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !s.o.Config.AllowPlainHTTP {
-		_ = l.Close()
-		return config.Problems{{Key: "listen", Text: config.RefusePlainHTTP(a.String())}}
-	}
-	s.listener = l
-	return nil
 }
 
 func (s *Server) scimOptions() scim.Options {
@@ -207,31 +160,6 @@ func (s *Server) FirstToken() (tok auth.Token, secret auth.Secret, ok bool) {
 	return s.first, s.firstSecret, s.first.ID != ""
 }
 
-// Address returns the address that the server listens on.
-func (s *Server) Address() string { return s.listener.Addr().String() }
-
-// TenantURL returns what clients are configured with.
-func (s *Server) TenantURL() string {
-	if u := s.o.Config.PublicURL; u != "" {
-		return u + scim.BasePath
-	}
-	if a, ok := s.listener.Addr().(*net.TCPAddr); ok && a.IP.IsUnspecified() {
-		if name, err := os.Hostname(); err == nil {
-			return "http://" + net.JoinHostPort(name, strconv.Itoa(a.Port)) + scim.BasePath
-		}
-	}
-	return "http://" + s.Address() + scim.BasePath
-}
-
-// LocalURL returns the tenant URL as it can be reached from this machine, whatever stands in front of the server.
-func (s *Server) LocalURL() string {
-	a, ok := s.listener.Addr().(*net.TCPAddr)
-	if ok && a.IP.IsUnspecified() {
-		return "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port)) + scim.BasePath
-	}
-	return "http://" + s.Address() + scim.BasePath
-}
-
 // TokensInForce returns the number of tokens that clients can get in with now.
 func (s *Server) TokensInForce(ctx context.Context) (int, error) {
 	all, err := s.house.Tokens.List(ctx)
@@ -254,8 +182,11 @@ func (s *Server) status() control.Server {
 // Serve answers requests until ctx ends, lets those under way finish, and closes the server. A second wish to stop, which
 // the caller turns into the end of hurry, cuts them off.
 func (s *Server) Serve(ctx, hurry context.Context) error {
-	done := make(chan error, 2)
-	go func() { done <- s.http.Serve(s.listener) }()
+	servers := len(s.doors) + 1
+	done := make(chan error, servers)
+	for _, d := range s.doors {
+		go func() { done <- d.serve() }()
+	}
 	go func() { done <- s.control.Serve(s.socket) }()
 
 	var failed, broken error
@@ -263,22 +194,18 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 	case <-ctx.Done():
 		s.o.Logger.Info("stopping", "grace", shutdownGrace.String())
 	case failed = <-done:
-		done <- failed // the other goroutine is waited for below, and so is this one
+		done <- failed // the other goroutines are waited for below, and so is this one
 	case <-s.house.Store.Failed():
 		// The next start finds out what was kept. Whoever supervises the process starts it again because it fails.
 		broken = errors.New("the store has closed itself after a commit that failed; start the server again, and what was acknowledged is there")
 	}
 	grace, cancel := context.WithTimeout(hurry, shutdownGrace)
 	defer cancel()
-	err := s.http.Shutdown(grace)
-	if err != nil {
-		s.o.Logger.Warn("requests under way were cut off", "error", err)
-		err = s.http.Close()
-	}
+	err := s.shut(grace)
 	if closed := s.control.Shutdown(grace); closed != nil {
 		err = errors.Join(err, s.control.Close())
 	}
-	for range 2 {
+	for range servers {
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, fmt.Errorf("serving ended by itself: %w", served))
 		}
@@ -286,12 +213,31 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 	return errors.Join(broken, err, s.Close())
 }
 
+// shut closes all doors at once: who comes to one of them while another still waits for its last requests is let in no more.
+func (s *Server) shut(grace context.Context) error {
+	errs := make(chan error, len(s.doors))
+	for _, d := range s.doors {
+		go func() {
+			cut, err := d.shut(grace)
+			if cut {
+				s.o.Logger.Warn("requests under way were cut off", "listener", d.role)
+			}
+			errs <- err
+		}()
+	}
+	var all error
+	for range s.doors {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
 // Close releases what Open has taken, in the reverse order. Serve calls it; it is there for those who do not get that far.
 func (s *Server) Close() error {
 	s.closing.Do(func() {
 		var errs []error
-		if s.listener != nil {
-			errs = append(errs, unlessClosed(s.listener.Close()))
+		for _, d := range s.doors {
+			errs = append(errs, unlessClosed(d.Close()))
 		}
 		if s.socket != nil {
 			errs = append(errs, unlessClosed(s.socket.Close()))
