@@ -79,13 +79,21 @@ func (a *app) printReport(r *control.Report) error {
 			}
 		}
 		verdict := "everything fits together"
-		switch n := len(r.Findings); {
+		if r.More > 0 {
+			if _, err := fmt.Fprintf(a.Stdout, "and %d more, which are not listed and are not repaired by the same run\n", r.More); err != nil {
+				return err
+			}
+		}
+		switch n := int64(len(r.Findings)) + r.More; {
 		case left > 0 && !r.Repaired:
-			verdict = plural(int64(left), "finding") + "; scimbox check --repair makes anew what can be made anew"
+			verdict = plural(left, "finding") + "; scimbox check --repair makes anew what can be made anew"
 		case left > 0:
-			verdict = plural(int64(n), "finding") + fmt.Sprintf(", %d of them could not be repaired; restore a backup", left)
+			verdict = plural(n, "finding") + fmt.Sprintf(", %d of them could not be repaired; restore a backup", left)
+			if r.More > 0 {
+				verdict = plural(n, "finding") + fmt.Sprintf(", %d of them not repaired; run scimbox check --repair again", left)
+			}
 		case n > 0:
-			verdict = plural(int64(n), "finding") + ", all repaired"
+			verdict = plural(n, "finding") + ", all repaired"
 		}
 		if _, err := fmt.Fprintf(a.Stdout, "%s examined: %s\n", plural(r.Examined, "row"), verdict); err != nil {
 			return err

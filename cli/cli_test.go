@@ -68,6 +68,8 @@ func TestPrintReport(t *testing.T) {
 		"found":          {control.Report{Examined: 7, Findings: []control.Finding{link}}, "User 1: no link back\n7 rows examined: 1 finding; scimbox check --repair makes anew what can be made anew\n", true},
 		"repaired":       {control.Report{Examined: 7, Findings: []control.Finding{term}, Repaired: true}, "User 2: no term userName (repaired)\n7 rows examined: 1 finding, all repaired\n", false},
 		"partly repired": {control.Report{Examined: 7, Findings: []control.Finding{link, term}, Repaired: true}, "User 1: no link back\nUser 2: no term userName (repaired)\n7 rows examined: 2 findings, 1 of them could not be repaired; restore a backup\n", true},
+		"more":           {control.Report{Examined: 7, Findings: []control.Finding{link}, More: 3}, "User 1: no link back\nand 3 more, which are not listed and are not repaired by the same run\n7 rows examined: 4 findings; scimbox check --repair makes anew what can be made anew\n", true},
+		"more repaired":  {control.Report{Examined: 7, Findings: []control.Finding{term}, More: 3, Repaired: true}, "User 2: no term userName (repaired)\nand 3 more, which are not listed and are not repaired by the same run\n7 rows examined: 4 findings, 3 of them not repaired; run scimbox check --repair again\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, stdout, _ := testApp()

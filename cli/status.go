@@ -55,8 +55,15 @@ func statusRows(s control.Status, now time.Time) [][]string {
 			rows = append(rows, []string{"Strict", "yes: clients get no tolerance"})
 		}
 	}
+	if s.ReadOnly != "" {
+		rows = append(rows, []string{"Read-only", s.ReadOnly})
+	}
+	size := bytes(s.DiskBytes)
+	if s.FreeBytes >= 0 {
+		size += ", " + bytes(s.FreeBytes) + " free on the disk"
+	}
 	rows = append(rows,
-		[]string{"Data", fmt.Sprintf("%s (%s)", s.Data, bytes(s.DiskBytes))},
+		[]string{"Data", fmt.Sprintf("%s (%s)", s.Data, size)},
 		[]string{"Changes", strconv.FormatUint(s.JournalSeq, 10)},
 		[]string{"Tokens", fmt.Sprintf("%d in force", s.Tokens)},
 	)

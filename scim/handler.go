@@ -404,10 +404,15 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) 
 
 // explain turns any error into the one that the client reads. Causes that are not the client's stay out of it.
 func explain(err error) *Error {
-	var e *Error
+	var (
+		e     *Error
+		short *storage.SpaceError
+	)
 	switch {
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &short):
+		return &Error{Status: http.StatusInsufficientStorage, Detail: "the server's disk is almost full and no changes are taken until there is room again; nothing was changed", Err: err}
 	case errors.Is(err, storage.ErrTooLarge):
 		return &Error{Status: http.StatusRequestEntityTooLarge, Detail: "the change is too large for one transaction and nothing of it was made; send it in parts", Err: err}
 	case errors.Is(err, storage.ErrUnknownOutcome):
@@ -421,13 +426,17 @@ func explain(err error) *Error {
 	}
 }
 
+// retryAfter is after how many seconds it may be worth while to ask again: a server that starts is there soon, and somebody
+// who makes room on a disk takes longer.
+var retryAfter = map[int]string{http.StatusServiceUnavailable: "5", http.StatusInsufficientStorage: "60"}
+
 // WriteError writes err as a SCIM error (RFC 7644 section 3.12). An error that is no *Error is an internal one, of which
 // the client learns nothing.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	e := explain(err)
 	c, _ := callerOf(r.Context())
-	if e.Status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "5")
+	if after := retryAfter[e.Status]; after != "" && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", after)
 	}
 	w.Header().Del("ETag")
 	w.Header().Set("Cache-Control", "no-store")

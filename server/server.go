@@ -49,9 +49,10 @@ type Options struct {
 	Clock          func() time.Time // nil = time.Now
 	AcceptDataLoss bool             // open the store although its seal says that data are missing
 
-	tokenCost int         // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
-	tls       *tls.Config // of the main listener, nil = plain HTTP
-	redirect  string      // address of plain HTTP beside it, "" for none
+	freeSpace func(dir string) (int64, error) // on the disk, nil = as the system says
+	tokenCost int                             // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
+	tls       *tls.Config                     // of the main listener, nil = plain HTTP
+	redirect  string                          // address of plain HTTP beside it, "" for none
 }
 
 func (o *Options) fill() {

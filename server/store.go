@@ -13,6 +13,7 @@ import (
 
 	"scimbox/auth"
 	"scimbox/scim"
+	"scimbox/server/config"
 	"scimbox/server/control"
 	"scimbox/storage"
 )
@@ -38,6 +39,7 @@ func openHouse(ctx context.Context, o Options, warn time.Duration) (*House, erro
 	}
 	store, err := storage.OpenDir(ctx, o.Config.Data, storage.Options{
 		Clock: o.Clock, Logger: o.Logger, Version: o.Version, AcceptDataLoss: o.AcceptDataLoss,
+		MinFree: minFree(o.Config), FreeSpace: o.freeSpace,
 	})
 	if errors.Is(err, storage.ErrLocked) {
 		return nil, held(ctx, o, err)
@@ -49,6 +51,14 @@ func openHouse(ctx context.Context, o Options, warn time.Duration) (*House, erro
 		Clock: o.Clock, Logger: o.Logger, ValidPreset: scim.ValidPreset, WarnBefore: warn, Cost: o.tokenCost,
 	})
 	return &House{Store: store, Tokens: tokens, o: o}, nil
+}
+
+// minFree says how the configuration's words are the store's: nothing needed is a negative number there.
+func minFree(c config.Config) int64 {
+	if c.Storage.MinFree.Bytes == 0 {
+		return -1
+	}
+	return c.Storage.MinFree.Bytes
 }
 
 // Close closes the tokens and then the store.

@@ -51,7 +51,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithValueThreshold(maxBadgerValue + 1).
 		WithDetectConflicts(false). // there is one writer
 		WithMetricsEnabled(false).
-		WithMemTableSize(16 << 20).
+		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
 		WithNumLevelZeroTables(3).
@@ -99,7 +99,7 @@ func openError(name string, err error) error {
 			return fmt.Errorf("opening the store in %s: %w", name, err)
 		}
 	}
-	return &DamageError{"the store in " + name, fmt.Errorf("%w. It is left as it is; restore a backup of the whole data directory", err)}
+	return &DamageError{"the store in " + name, fmt.Errorf("%w. It is left as it is; %s", err, wayBack)}
 }
 
 // notDamage is what the system says when files may be whole.
@@ -339,7 +339,7 @@ func readManifest(dir string) (manifest, error) {
 	defer f.Close()
 	known, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(dir, nil))
 	if err != nil {
-		return manifest{}, &DamageError{path, err}
+		return manifest{}, &DamageError{path, fmt.Errorf("%w. Nothing was changed; %s", err, wayBack)}
 	}
 	m := manifest{there: true, tables: map[uint64]options.CompressionType{}}
 	for id, t := range known.Tables {

@@ -155,6 +155,12 @@ func (s *Store) commitSome(ops []*operation) int {
 		}
 		return len(ops)
 	}
+	if err := s.space.enough(); err != nil {
+		for _, op := range ops {
+			op.done <- err
+		}
+		return len(ops)
+	}
 	b := &batch{s: s}
 	err := s.engine.Update(context.Background(), func(w Writer) error { return b.run(w, ops) })
 	if errors.Is(err, errSplit) {

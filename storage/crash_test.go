@@ -69,29 +69,47 @@ func crashStep(tx *Tx, id string) error {
 	return tx.Put(Record{Ref: group("all")})
 }
 
+// roundsPerStore is how many rounds a store lives through before a new one is begun: everything that it ever acknowledged is
+// looked for after each round.
+const roundsPerStore = 20
+
+// The process is killed in the middle of its work, again and again: what was acknowledged is there, whole, with everything that
+// is derived from it. SCIMBOX_CRASH_ROUNDS says how often (docs/guarantees.md).
 func TestKill(t *testing.T) {
-	rounds := 5
-	if n, err := strconv.Atoi(os.Getenv("SCIMBOX_CRASH_ROUNDS")); err == nil {
-		rounds = n
-	}
-	dir := t.TempDir()
-	var acknowledged []string
+	total := rounds("SCIMBOX_CRASH_ROUNDS", 5)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	for round := range rounds {
-		got, err := killedAfter(t, dir, 50+random.IntN(400))
+	var dir string
+	var acknowledged []string
+	sum := 0
+	for round := range total {
+		if round%roundsPerStore == 0 {
+			dir, acknowledged = t.TempDir(), nil
+		}
+		got, err := killedAfter(t, dir, 50+random.IntN(400), func(p *os.Process, _ int) error { return p.Kill() })
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		acknowledged = append(acknowledged, got...)
-		if round%5 == 4 || round == rounds-1 {
-			wantAcknowledged(t, dir, acknowledged)
+		sum += len(got)
+		if wantAcknowledged(t, dir, acknowledged); t.Failed() {
+			t.Fatalf("in round %d", round)
 		}
 	}
-	t.Logf("%d rounds, %d acknowledged", rounds, len(acknowledged))
+	t.Logf("%d rounds, %d acknowledged, none lost", total, sum)
 }
 
-// killedAfter runs the child until it has acknowledged so many records, kills it, and returns all that it has acknowledged.
-func killedAfter(t *testing.T, dir string, n int) (ids []string, err error) {
+// rounds is how often a test that repeats itself does: as often as a variable of the environment says, or as it has to be each
+// time that the tests are run.
+func rounds(variable string, short int) int {
+	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {
+		return n
+	}
+	return short
+}
+
+// killedAfter runs the child until it has acknowledged so many records, ends it by kill, and returns all that it has
+// acknowledged; those first, of which kill was told.
+func killedAfter(t *testing.T, dir string, n int, kill func(p *os.Process, acknowledged int) error) (ids []string, err error) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashChild+"="+dir)
@@ -119,7 +137,7 @@ func killedAfter(t *testing.T, dir string, n int) (ids []string, err error) {
 		ids = append(ids, strings.TrimSpace(line))
 		if len(ids) >= n && !killed {
 			killed = true
-			if err := cmd.Process.Kill(); err != nil {
+			if err := kill(cmd.Process, len(ids)); err != nil {
 				return ids, err
 			}
 		}

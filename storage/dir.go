@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,13 +26,18 @@ const (
 )
 
 // OpenDir opens the store of a data directory, which must exist; an empty one becomes an empty store. It is compared with its
-// seal first. ErrLocked, *LostDataError, *DamageError and *FormatError say why it cannot be opened; the directory is then as
+// seal first. ErrLocked, *SpaceError, *LostDataError, *DamageError and *FormatError say why it cannot be opened; the directory is then as
 // it was. ctx is for the opening alone.
 func OpenDir(ctx context.Context, dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	unlock, err := lockDirectory(dir)
 	if err != nil {
 		return nil, err
+	}
+	quiet := o
+	quiet.Logger = slog.New(slog.DiscardHandler) // whoever opens it tells
+	if err := newSpace(dir, quiet).enough(); err != nil {
+		return nil, errors.Join(err, unlock())
 	}
 	s, err := openDir(ctx, dir, o, unlock)
 	if err != nil {
@@ -62,7 +68,7 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 		return nil, errors.Join(err, engine.Close())
 	}
 	s.engine = &sealedEngine{badgerEngine: engine, sealer: sl, unlock: unlock}
-	s.committed = sl.mark
+	s.committed, s.space = sl.mark, newSpace(dir, o)
 	go sl.run()
 	s.start()
 	return s, nil
@@ -217,7 +223,7 @@ func verifyTables(ctx context.Context, store string, m manifest) error {
 	if len(names) > 1 {
 		what = fmt.Sprintf("%s, the first of %d (%s),", what, len(names), strings.Join(names, ", "))
 	}
-	return &DamageError{filepath.Join(store, what), fmt.Errorf("%w. Nothing was changed; restore a backup of the whole data directory", bad[names[0]])}
+	return &DamageError{filepath.Join(store, what), fmt.Errorf("%w. Nothing was changed; %s. --accept-data-loss does not help here: what a table has lost cannot be told", bad[names[0]], wayBack)}
 }
 
 // unknownTables returns the tables in a directory that its manifest does not know. The engine will delete them.
@@ -465,6 +471,12 @@ type sealedEngine struct {
 func (e *sealedEngine) Close() error {
 	close(e.sealer.stop)
 	<-e.sealer.done
+	if e.sealer.store.space.below(closeAtLeast) {
+		// The engine would write what it has in memory into a table, and the system would end the process for it. All of that
+		// is in the engine's log too, where the next start finds it, as it does after a crash.
+		e.sealer.store.log.Warn("the disk is full; the store is left as after a crash, which loses nothing, and the next start takes a little longer")
+		return e.unlock()
+	}
 	now, err := e.sealer.look(context.Background())
 	err = errors.Join(err, e.badgerEngine.Close())
 	if err == nil && now.Commits == e.sealer.store.commits.Load() {

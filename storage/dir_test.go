@@ -278,6 +278,10 @@ func TestRefusedAtOpen(t *testing.T) {
 					t.Errorf("the error is %q, want %q in it", err, want)
 				}
 			}
+			var later *FormatError // of which nothing is damaged
+			if !errors.As(err, &later) && !strings.Contains(err.Error(), "scimbox restore") {
+				t.Errorf("the error does not tell the way back: %v", err)
+			}
 			if after := tree(t, dir); !maps.Equal(before, after) {
 				t.Errorf("a refused directory was changed: it had %q and has %q", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 			}

@@ -5,6 +5,7 @@
 //	store.go      Store: open, read, stop; statistics and journal
 //	commit.go     the one writer: how waiting operations become one transaction
 //	tx.go         Tx: records, terms, links, counters inside a transaction
+//	space.go      what is left of the disk, below which nothing is written
 //	sweep.go      the links of a deleted record that had too many for one transaction
 //	keys.go       how rows are named       row.go  how they are written
 //	overlay.go    writes that are not yet in the engine, seen as if they were

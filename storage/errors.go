@@ -43,6 +43,9 @@ func (e *DamageError) Error() string { return fmt.Sprintf("%s is damaged: %v", e
 // Unwrap returns the cause.
 func (e *DamageError) Unwrap() error { return e.Err }
 
+// wayBack is what helps where files are damaged or missing.
+const wayBack = "scimbox restore of the latest backup, or of a copy of the whole data directory, is the way back (docs/operating.md, When a start is refused)"
+
 // LostDataError says that a data directory lacks what its seal knows to have been durable.
 type LostDataError struct {
 	Dir     string
@@ -50,7 +53,7 @@ type LostDataError struct {
 }
 
 func (e *LostDataError) Error() string {
-	return fmt.Sprintf("data are missing in %s: %s. Nothing was changed; restore a backup of the whole directory, or give up what is missing with --accept-data-loss", e.Dir, e.Missing)
+	return fmt.Sprintf("data are missing in %s: %s. Nothing was changed; %s, or give up what is missing with --accept-data-loss", e.Dir, e.Missing, wayBack)
 }
 
 // FormatError says that a store was written in a format that this program does not know.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -344,4 +345,10 @@ func uproot(t *testing.T, e Engine, key string) {
 	if err := e.Update(t.Context(), func(w Writer) error { return w.Delete([]byte(key)) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// passTime lets the time of a synctest bubble pass, and whatever is due in it happen.
+func passTime(d time.Duration) {
+	time.Sleep(d) // of the bubble's clock: nobody waits
+	synctest.Wait()
 }

@@ -69,7 +69,7 @@ func parseSeal(b []byte, path string) (s seal, err error) {
 }
 
 func damagedSeal(path string, cause error) error {
-	return &DamageError{path, fmt.Errorf("%w. Nothing was changed; restore a backup of the whole directory, or go on with what is there with --accept-data-loss", cause)}
+	return &DamageError{path, fmt.Errorf("%w. Nothing was changed; %s, or go on with what is there with --accept-data-loss", cause, wayBack)}
 }
 
 // writeSeal replaces the seal of a data directory. What was there before is there until the new one is durable.

@@ -26,6 +26,12 @@ type Options struct {
 	// AcceptDataLoss opens a data directory although its seal says that data are missing. What is missing is then given up.
 	AcceptDataLoss bool
 
+	// MinFree is how much room the disk of a data directory must have, in bytes: below it the store takes no changes, and is not
+	// opened. 0 = DefaultMinFree, negative = whatever there is.
+	MinFree int64
+	// FreeSpace tells how much room there is; nil = as the system says.
+	FreeSpace func(dir string) (int64, error)
+
 	sweepLinks int // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
 }
 
@@ -36,7 +42,11 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.FreeSpace == nil {
+		o.FreeSpace = freeSpace
+	}
 	o.Version = cmp.Or(o.Version, "dev")
+	o.MinFree = cmp.Or(o.MinFree, DefaultMinFree)
 	o.sweepLinks = cmp.Or(o.sweepLinks, sweepLinks)
 	return o
 }
@@ -59,12 +69,15 @@ type Store struct {
 	failed  atomic.Pointer[error] // why the store has closed itself
 	broken  chan struct{}         // closed with it
 
-	committer chan struct{} // closed when it has ended
-	sweeps    sweepState
-	wake      chan struct{}
-	sweeper   chan struct{} // closed when it has ended
-	stop      context.CancelFunc
-	repairing chan struct{} // holds an item while a Check repairs: two would do it twice
+	space *space // of the disk; nil if nobody looks
+
+	background sync.WaitGroup // goroutines that end when stop is called
+	committer  chan struct{}  // closed when it has ended
+	sweeps     sweepState
+	wake       chan struct{}
+	sweeper    chan struct{} // closed when it has ended
+	stop       context.CancelFunc
+	repairing  chan struct{} // holds an item while a Check repairs: two would do it twice
 
 	committed func() // called after each commit; may be nil
 }
@@ -98,6 +111,9 @@ func (s *Store) start() {
 	s.stop = stop
 	go s.commitAll()
 	go s.runSweeps(ctx)
+	if s.space != nil {
+		s.background.Go(func() { s.space.watch(ctx) })
+	}
 	if s.sweeps.pending.Load() > 0 {
 		s.wakeSweeper()
 	}
@@ -202,6 +218,7 @@ func (s *Store) Close() error {
 	s.stop()
 	s.closing.Unlock()
 	<-s.sweeper
+	s.background.Wait()
 	s.views.Wait() // also for those who are about to put an operation into the queue
 	close(s.queue)
 	<-s.committer

@@ -28,10 +28,16 @@ type Config struct {
 	// AllowPlainHTTP permits an address that is not loopback although tokens then cross the network in clear.
 	AllowPlainHTTP bool `toml:"allow_plain_http"`
 
-	SCIM   SCIM   `toml:"scim"`
-	Limits Limits `toml:"limits"`
-	Tokens Tokens `toml:"tokens"`
-	Log    Log    `toml:"log"`
+	SCIM    SCIM    `toml:"scim"`
+	Storage Storage `toml:"storage"`
+	Limits  Limits  `toml:"limits"`
+	Tokens  Tokens  `toml:"tokens"`
+	Log     Log     `toml:"log"`
+}
+
+// Storage is what the store needs of the machine.
+type Storage struct {
+	MinFree Size `toml:"min_free"` // room on the disk below which no changes are taken; 0B = whatever there is
 }
 
 // SCIM is how the protocol is spoken. The words of scim.Options.
@@ -85,6 +91,7 @@ func Default() Config {
 			MaxScan:        100_000,
 			CursorTimeout:  Duration{time.Hour},
 		},
+		Storage: Storage{MinFree: Size{352 << 20}},
 		Limits: Limits{
 			Body:           Size{1 << 20},
 			BulkBody:       Size{1 << 20},

@@ -46,6 +46,8 @@ func (l *loader) validate() {
 	l.lasting("scim.cursor_timeout", l.SCIM.CursorTimeout, time.Minute, 30*day)
 	l.schemas()
 
+	l.sized("storage.min_free", l.Storage.MinFree, 0, 1<<50)
+
 	l.sized("limits.body", l.Limits.Body, 4<<10, 64<<20)
 	l.sized("limits.bulk_body", l.Limits.BulkBody, 4<<10, 64<<20)
 	l.between("limits.bulk_operations", l.Limits.BulkOperations, 1, 100_000)

@@ -34,6 +34,8 @@ type Status struct {
 	DiskBytes  int64        `json:"diskBytes"`        // size of the store
 	Tokens     int          `json:"tokens"`           // in force
 	Expiring   []auth.Token `json:"expiring"`         // those of them that end soon, the next one first
+	FreeBytes  int64        `json:"freeBytes"`        // room on the disk of the data directory; -1 if nobody looks
+	ReadOnly   string       `json:"readOnly"`         // why changes are refused at the moment, "" if they are taken
 }
 
 // Server is what a running server says of itself.
@@ -89,6 +91,7 @@ type Created struct {
 type Report struct {
 	Examined int64     `json:"examined"` // rows
 	Findings []Finding `json:"findings"`
+	More     int64     `json:"more"`     // findings beyond those, which were neither listed nor repaired
 	Repaired bool      `json:"repaired"` // whether repair was asked for
 }
 
@@ -101,8 +104,8 @@ type Finding struct {
 }
 
 // Left returns how many findings have not been repaired.
-func (r *Report) Left() int {
-	n := 0
+func (r *Report) Left() int64 {
+	n := r.More
 	for _, f := range r.Findings {
 		if !f.Repaired {
 			n++

@@ -154,7 +154,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, DiskBytes: stats.DiskSize, Expiring: []auth.Token{}}
+	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Token{}}
 	all, err := h.Tokens.List(ctx)
 	if err != nil {
 		return err
@@ -170,6 +170,12 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.Expiring = append(s.Expiring, expiring...)
+	if free, _, ok := h.Store.Free(); ok {
+		s.FreeBytes = free
+	}
+	if err := h.Store.ReadOnly(); err != nil {
+		s.ReadOnly = err.Error()
+	}
 	if h.Server != nil {
 		running := h.Server()
 		s.Server = &running

@@ -1,0 +1,16 @@
+package storage
+
+import "golang.org/x/sys/windows"
+
+// freeSpace returns how many bytes this user can still write below a directory, quotas considered.
+func freeSpace(dir string) (int64, error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, err
+	}
+	var free uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
+		return 0, err
+	}
+	return int64(free), nil
+}
