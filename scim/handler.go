@@ -162,6 +162,9 @@ func (h *handler) base(r *http.Request) string {
 	if u := h.s.o.PublicURL; u != "" {
 		return strings.TrimRight(u, "/") + BasePath
 	}
+	if h.s.o.Base != nil {
+		return h.s.o.Base(r) + BasePath
+	}
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"

@@ -42,9 +42,10 @@ func (s *Server) handler() (http.Handler, error) {
 	protocol := s.house.Tokens.Middleware(withCaller(scim.NewHandler(s.service)), auth.MiddlewareOptions{
 		Public:     scim.Public,
 		WriteError: refuse,
+		ClientAddr: clientAddr,
 		Strict:     s.o.Config.SCIM.Strict,
 	})
-	protocol = compress(s.recovered(protocol))
+	protocol = compress(s.recovered(s.protected(protocol)))
 	health, elsewhere := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.elsewhere))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -57,6 +58,19 @@ func (s *Server) handler() (http.Handler, error) {
 			elsewhere.ServeHTTP(w, r)
 		}
 	})), nil
+}
+
+// protected refuses who speaks plain HTTP and is no proxy of ours. The token has crossed the network by then; the refusal
+// is for the one who sets it up, before it becomes a habit.
+func (s *Server) protected(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.unprotected(r) {
+			refuse(w, r, http.StatusForbidden, "", "plain HTTP is accepted from the addresses in trusted_proxies alone, and "+connectionAddr(r).String()+
+				" is none of them; use the https address of the proxy, or add this address if it is the proxy's")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // withCaller tells package scim on whose behalf the request is made. Without a token there is no caller; scim serves what is
@@ -74,15 +88,6 @@ func withCaller(next http.Handler) http.Handler {
 			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
 		})))
 	})
-}
-
-// client returns the address of the connection, without the port.
-func client(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 // refuse writes the refusals of the door as the errors of the protocol behind it.

@@ -64,7 +64,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		s.doors = append(s.doors, &door{place: p, Listener: l})
 		// The configuration has been judged by the name of the host; this is what the name has turned out to be.
-		if a, ok := l.Addr().(*net.TCPAddr); ok && p.role == roleMain && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.AllowPlainHTTP {
+		if a, ok := l.Addr().(*net.TCPAddr); ok && p.role == roleMain && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.PlainHTTP() {
 			return config.Problems{{Key: p.key, Text: config.RefusePlainHTTP(a.String())}}
 		}
 	}

@@ -22,6 +22,7 @@ const requestIDHeader = "X-Request-Id"
 type observation struct {
 	id            string
 	token, tenant string
+	source        source
 }
 
 type observationKey struct{}
@@ -31,7 +32,7 @@ func observationOf(r *http.Request) *observation {
 	if o, ok := r.Context().Value(observationKey{}).(*observation); ok {
 		return o
 	}
-	return new(observation)
+	return &observation{source: sourceOf(r, nil)}
 }
 
 // observed gives a request its id and its time, and writes one line of log for it. The line holds no value of a query
@@ -40,7 +41,7 @@ func (s *Server) observed(next http.Handler) http.Handler {
 	limit := s.o.Config.Limits.RequestTimeout.Duration
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		o := &observation{id: requestID(r)}
+		o := &observation{id: requestID(r), source: sourceOf(r, s.trusted)}
 		w.Header().Set(requestIDHeader, o.id)
 		// For the body alone, and anew for each request: a ReadTimeout would count from the headers of the first one.
 		if err := http.NewResponseController(w).SetReadDeadline(begin.Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -50,8 +51,9 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		defer cancel()
 		out := &writer{ResponseWriter: w}
 		aborted := true
+		r = r.WithContext(ctx)
 		defer func() { s.log(r, o, out, begin, aborted) }()
-		next.ServeHTTP(out, r.WithContext(ctx))
+		next.ServeHTTP(out, r)
 		aborted = false
 	})
 }

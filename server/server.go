@@ -5,6 +5,7 @@
 //	listen.go      the addresses that it listens on, and what is behind each
 //	store.go       the store and the tokens in it, as both the server and commands without one open them
 //	http.go        routes, and what they are wrapped in
+//	forwarded.go   who has sent a request, behind proxies
 //	request.go     request id, deadlines, access log, panics
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
@@ -19,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -68,7 +70,8 @@ func (o *Options) fill() {
 type Server struct {
 	o       Options
 	started time.Time
-	doors   []*door // open from the beginning, that of SCIM first; they answer in Serve
+	trusted []netip.Prefix // proxies
+	doors   []*door        // open from the beginning, that of SCIM first; they answer in Serve
 	house   *House
 	service *scim.Service
 	control *http.Server
@@ -93,11 +96,13 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) open(ctx context.Context) error {
+func (s *Server) open(ctx context.Context) (err error) {
+	if s.trusted, err = s.o.Config.TrustedProxies.Prefixes(); err != nil {
+		return fmt.Errorf("trusted_proxies: %w", err)
+	}
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
-	var err error
 	if s.house, err = openHouse(ctx, s.o, s.o.Config.Tokens.WarnBefore.Duration); err != nil {
 		return err
 	}
@@ -137,6 +142,7 @@ func (s *Server) scimOptions() scim.Options {
 		BulkMaxPayload:    c.Limits.BulkBody.Bytes,
 		MaxBody:           c.Limits.Body.Bytes,
 		PublicURL:         c.PublicURL,
+		Base:              base,
 		Clock:             s.o.Clock,
 		Logger:            s.o.Logger,
 	}

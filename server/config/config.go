@@ -3,6 +3,7 @@
 //
 //	config.go    Config, its keys, units and defaults
 //	units.go     Duration and Size, written with their unit
+//	list.go      List, and the networks that one names
 //	load.go      Load: defaults < file < environment < flags, where each value came from
 //	file.go      TOML with the line and column of every problem
 //	problem.go   Problem, and the list of all of them
@@ -27,6 +28,9 @@ type Config struct {
 	PublicURL string `toml:"public_url"`
 	// AllowPlainHTTP permits an address that is not loopback although tokens then cross the network in clear.
 	AllowPlainHTTP bool `toml:"allow_plain_http"`
+	// TrustedProxies are the addresses and networks of proxies in front: what they say of a client's address, scheme and host
+	// is believed, and plain HTTP from them is accepted.
+	TrustedProxies List `toml:"trusted_proxies"`
 
 	SCIM    SCIM    `toml:"scim"`
 	Storage Storage `toml:"storage"`
@@ -82,6 +86,8 @@ func Default() Config {
 	return Config{
 		Listen: "127.0.0.1:8080",
 		Data:   "./scimbox-data",
+
+		TrustedProxies: List{},
 		SCIM: SCIM{
 			Password:       "hash",
 			GroupNames:     "unique",

@@ -150,7 +150,7 @@ func TestEnvironment(t *testing.T) {
 	schemas := write(t, `{"schemas": [{"id": "urn:example:params:scim:schemas:extension:acme:2.0:User", "name": "AcmeUser", "extends": "User", "attributes": [{"name": "badge"}]}]}`)
 	for _, k := range keys {
 		text := map[string]string{
-			"listen": "[::1]:9000", "data": "elsewhere", "public_url": "https://scim.example.com",
+			"listen": "[::1]:9000", "trusted_proxies": " 10.0.0.0/8 , ::1,", "data": "elsewhere", "public_url": "https://scim.example.com",
 			"scim.password": "refuse", "scim.group_names": "free", "scim.unknown_members": "refuse", "scim.default_results": "7",
 			"scim.max_results": "101", "scim.max_scan": "5", "scim.cursor_timeout": "2h", "scim.schemas": schemas,
 			"limits.bulk_operations": "3", "log.level": "debug", "log.format": "json",
@@ -356,4 +356,45 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestPrefixes(t *testing.T) {
+	for entry, want := range map[string]string{
+		"10.0.0.5": "10.0.0.5/32", "10.0.0.0/8": "10.0.0.0/8", "fd00::/8": "fd00::/8", "::1": "::1/128",
+		"::ffff:10.0.0.5": "10.0.0.5/32", "::ffff:10.0.0.0/104": "10.0.0.0/8",
+		"0.0.0.0/0": "", "::/0": "", "::ffff:0.0.0.0/96": "", "10.0.0.1/8": "", "fe80::1%eth0": "", "proxy.example.com": "", "10.0.0.0/33": "", "10.0.0": "",
+	} {
+		got, err := List{entry}.Prefixes()
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), entry) {
+				t.Errorf("%s: %v, %v; want an error that names it", entry, got, err)
+			}
+			continue
+		}
+		if err != nil || len(got) != 1 || got[0].String() != want {
+			t.Errorf("%s: %v, %v; want %s", entry, got, err, want)
+		}
+	}
+}
+
+// A list is printed as the environment has it, and read from the file as it is printed.
+func TestLists(t *testing.T) {
+	for text, want := range map[string]List{
+		`["10.0.0.5", "fd00::/8"]`:            {"10.0.0.5", "fd00::/8"},
+		"[\n # the one\n '10.0.0.5', # it\n]": {"10.0.0.5"},
+		`[]`:                                  {},
+	} {
+		l, err := Load(Options{File: write(t, "trusted_proxies = "+text)})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, l.TrustedProxies); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+		again, err := Load(Options{Env: []string{"SCIMBOX_TRUSTED_PROXIES=" + l.TrustedProxies.String()}})
+		if err != nil || again.TrustedProxies.String() != l.TrustedProxies.String() {
+			t.Errorf("%s from the environment: %v, %v", text, again, err)
+		}
+	}
 }

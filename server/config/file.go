@@ -154,6 +154,8 @@ func (d *document) keyValue(table []string, e *unstable.Node) {
 func scalar(n *unstable.Node, t reflect.Type) (string, error) {
 	text := string(n.Data)
 	switch {
+	case t == reflect.TypeFor[List]():
+		return list(n)
 	case t == reflect.TypeFor[Duration]() && n.Kind != unstable.String:
 		return "", fmt.Errorf("%s is no duration; %s", described(n), durationForm)
 	case t == reflect.TypeFor[Size]() && n.Kind != unstable.String:
@@ -172,6 +174,29 @@ func scalar(n *unstable.Node, t reflect.Type) (string, error) {
 		return strconv.FormatInt(i, 10), nil
 	}
 	return text, nil
+}
+
+// list returns the text of a list of texts.
+func list(n *unstable.Node) (string, error) {
+	if n.Kind != unstable.Array {
+		return "", fmt.Errorf(`%s is no list; write ["a", "b"]`, described(n))
+	}
+	var entries List
+	for it := n.Children(); it.Next(); {
+		entry := it.Node()
+		if entry.Kind == unstable.Comment {
+			continue
+		}
+		text := strings.TrimSpace(string(entry.Data))
+		switch {
+		case entry.Kind != unstable.String:
+			return "", fmt.Errorf("%s in the list is no text; write it in quotes", described(entry))
+		case text == "" || strings.Contains(text, ","):
+			return "", fmt.Errorf("%q is no entry of a list; write each in quotes of its own", text)
+		}
+		entries = append(entries, text)
+	}
+	return entries.String(), nil
 }
 
 func described(n *unstable.Node) string {

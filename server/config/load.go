@@ -167,7 +167,7 @@ func Changed(a, b Config) []string {
 	var l []string
 	for _, k := range keys {
 		x, y := reflect.ValueOf(a).FieldByIndex(k.index), reflect.ValueOf(b).FieldByIndex(k.index)
-		if x.Interface() != y.Interface() {
+		if !reflect.DeepEqual(x.Interface(), y.Interface()) {
 			l = append(l, k.path)
 		}
 	}
@@ -193,6 +193,8 @@ func assign(v reflect.Value, text string) error {
 		return p.UnmarshalText([]byte(text))
 	case *Size:
 		return p.UnmarshalText([]byte(text))
+	case *List:
+		*p = parseList(text)
 	case *string:
 		*p = text
 	case *bool:

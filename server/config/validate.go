@@ -30,6 +30,9 @@ func (l *loader) validate() {
 		l.wrong("data", "name a directory, such as ./scimbox-data")
 	}
 	l.publicURL()
+	if _, err := l.TrustedProxies.Prefixes(); err != nil {
+		l.wrong("trusted_proxies", "%v", err)
+	}
 
 	l.oneOf("scim.password", l.SCIM.Password, "hash", "refuse")
 	l.oneOf("scim.group_names", l.SCIM.GroupNames, "unique", "free")
@@ -103,10 +106,13 @@ func (l *loader) listen() {
 		l.wrong("listen", "%q is no port; it is a number from 0 (any that is free) to 65535", port)
 		return
 	}
-	if !Loopback(host) && !l.AllowPlainHTTP {
+	if !Loopback(host) && !l.PlainHTTP() {
 		l.wrong("listen", "%s", RefusePlainHTTP(l.Listen))
 	}
 }
+
+// PlainHTTP reports whether plain HTTP is spoken on an address that others can reach.
+func (c *Config) PlainHTTP() bool { return c.AllowPlainHTTP || len(c.TrustedProxies) > 0 }
 
 // Loopback reports whether a host, as it stands in a listen address, can be reached from this machine alone.
 func Loopback(host string) bool {
@@ -118,7 +124,7 @@ func Loopback(host string) bool {
 
 // RefusePlainHTTP says why a server does not start at an address, and what to do about it.
 func RefusePlainHTTP(address string) string {
-	return fmt.Sprintf("refusing plain HTTP on %s, because tokens and personal data would cross the network unencrypted: listen on 127.0.0.1 and put a proxy that speaks TLS in front, or, where the network is trusted, set allow_plain_http = true (SCIMBOX_ALLOW_PLAIN_HTTP=true)", address)
+	return fmt.Sprintf("refusing plain HTTP on %s, because tokens and personal data would cross the network unencrypted: listen on 127.0.0.1 and put a proxy that speaks TLS in front, or, if the proxy is on another machine, name its address in trusted_proxies (SCIMBOX_TRUSTED_PROXIES); where the whole network is trusted, set allow_plain_http = true (SCIMBOX_ALLOW_PLAIN_HTTP=true)", address)
 }
 
 func (l *loader) publicURL() {
