@@ -29,9 +29,10 @@ import (
 var layers = []struct{ pkg, may, why string }{
 	{"main", "cli", "it turns signals and the environment into values and the result into an exit code, and the rest is in cli"},
 	{"cli", "server server/config server/control", "a command goes through the control API, so that it does the same beside a running server and without one"},
-	{"server", "auth scim storage server/config server/control", "it puts the house together, for whoever starts it"},
+	{"server", "activity auth scim storage server/config server/control", "it puts the house together, for whoever starts it"},
 	{"server/config", "auth scim", "what an operator has decided is judged before anything is opened; of these two it asks what can be"},
-	{"server/control", "auth storage", "commands ask about tokens and the store, and do not speak SCIM"},
+	{"server/control", "activity auth storage", "commands ask about tokens and the store, and do not speak SCIM"},
+	{"activity", "storage", "it tells what the journal and refused requests say, in the words that they have"},
 	{"auth", "storage", "the door does not know what is behind it"},
 	{"scim", "storage", "who asks comes as a Caller in the context; the protocol does not know how a token is written"},
 	{"storage", "", "the store knows bytes"},
