@@ -205,7 +205,6 @@ func (n *node) patched(attribute string) string {
 type source[T any] struct {
 	next func() (T, error, bool)
 	head *T
-	last uint64 // sequence of what was taken last
 }
 
 func newSource[T any](seq iter.Seq2[T, error]) (*source[T], func()) {
