@@ -229,7 +229,7 @@ func apart(cases []blackBox) (ofRFCs []blackBox, ofClients []string) {
 }
 
 func writeClients(w *bytes.Buffer, e *evidence, own []string) {
-	type counts struct{ must, should, may, later int }
+	type counts struct{ must, should, may int }
 	clients := map[string]*counts{}
 	for _, c := range e.clients {
 		n := clients[c.Client]
@@ -237,12 +237,10 @@ func writeClients(w *bytes.Buffer, e *evidence, own []string) {
 			n = &counts{}
 			clients[c.Client] = n
 		}
-		switch {
-		case slices.ContainsFunc(c.Requires, func(what string) bool { return e.later[what] != "" }):
-			n.later++
-		case c.Level == "must":
+		switch c.Level {
+		case "must":
 			n.must++
-		case c.Level == "should":
+		case "should":
 			n.should++
 		default:
 			n.may++
@@ -253,15 +251,12 @@ func writeClients(w *bytes.Buffer, e *evidence, own []string) {
 Requests that real clients send, with what they need back: server/testdata/cases/client_requests.jsonl. They are run against
 a server with the default settings, without a preset and with that of the client, and prove nothing about the RFCs.
 
-| client | must | should | may | not yet |
-| --- | ---: | ---: | ---: | ---: |
+| client | must | should | may |
+| --- | ---: | ---: | ---: |
 `)
 	for _, name := range sortedKeys(clients) {
 		n := clients[name]
-		fmt.Fprintf(w, "| %s | %d | %d | %d | %d |\n", name, n.must, n.should, n.may, n.later)
-	}
-	for _, what := range sortedKeys(e.later) {
-		fmt.Fprintf(w, "\nNot yet: %s %s.\n", what, e.later[what])
+		fmt.Fprintf(w, "| %s | %d | %d | %d |\n", name, n.must, n.should, n.may)
 	}
 	if len(own) > 0 {
 		fmt.Fprintf(w, "\nOur own cases of what clients send, each with the presets that it names: %s.\n", strings.Join(inRanges(own), " "))

@@ -117,7 +117,6 @@ type evidence struct {
 	cases     []blackBox
 	wrong     map[string]string // rfc cases that are run with another expectation: believedWrong of the runner
 	otherwise map[string]string // rfc cases that a quirk answers otherwise by default, with the quirk
-	later     map[string]string // what client cases require and is not there yet
 	tests     map[string]goTest // "scim.TestPatch"
 	quirks    []quirk
 	keys      map[string]bool // of the configuration
@@ -325,7 +324,7 @@ func gather(t *testing.T) *evidence {
 	e.clients = readLines[clientCase](t, "client_requests.jsonl")
 
 	runner := parseGo(t, "server/cases_test.go")
-	e.wrong, e.otherwise, e.later = mapOf(t, runner, "believedWrong"), mapOf(t, runner, "otherwise"), mapOf(t, runner, "notYet")
+	e.wrong, e.otherwise = mapOf(t, runner, "believedWrong"), mapOf(t, runner, "otherwise")
 	e.quirks = quirksOf(parseGo(t, "scim/quirks.go"))
 	if len(e.quirks) == 0 {
 		t.Fatal("scim/quirks.go: there are no quirks")

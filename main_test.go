@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND ...                run a command that ends with that exit code
 //	await [DIRECTORY]                     wait for the server of a data directory (scimbox-data), and know $SERVER, $URL and $PID
 //	http STATUS METHOD URL TOKEN [FILE]   send a request, print the body; the head of the answer is standard error
+//	post STATUS URL CLIENT SECRET FORM    send a form with Basic credentials, print as http does
 //	capture NAME REGEXP                   keep what the last standard output has of it, or of its group
 //	freeport NAME                         keep the number of a port that nobody listens on
 //	occupy NAME                           the same, but the test itself listens on it
@@ -60,6 +61,7 @@ func TestScript(t *testing.T) {
 			"exits":    scriptExits,
 			"await":    scriptAwait,
 			"http":     scriptHTTP,
+			"post":     scriptPost,
 			"capture":  scriptCapture,
 			"freeport": scriptFreeport,
 			"occupy":   scriptOccupy,
@@ -145,6 +147,23 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if body != nil {
 		r.Header.Set("Content-Type", "application/scim+json")
 	}
+	send(ts, r, want)
+}
+
+func scriptPost(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 5, "post STATUS URL CLIENT SECRET FORM")
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, args[1], strings.NewReader(args[4]))
+	ts.Check(err)
+	r.SetBasicAuth(args[2], args[3])
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	send(ts, r, want)
+}
+
+func send(ts *testscript.TestScript, r *http.Request, want int) {
 	resp, err := http.DefaultClient.Do(r)
 	ts.Check(err)
 	defer resp.Body.Close()

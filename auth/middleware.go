@@ -63,7 +63,7 @@ func (t *Tokens) Middleware(next http.Handler, o MiddlewareOptions) http.Handler
 	if o.Realm == "" {
 		o.Realm = "scimbox"
 	}
-	realm := `realm="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(o.Realm) + `"`
+	realm := `realm="` + quoted(o.Realm) + `"`
 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		presented, err := credentials(r.Header, o.Strict)
@@ -87,6 +87,9 @@ func (t *Tokens) Middleware(next http.Handler, o MiddlewareOptions) http.Handler
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, tok)))
 	})
 }
+
+// quoted is s within the quotes of a challenge.
+func quoted(s string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) }
 
 func connectionAddr(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -176,6 +179,9 @@ func (t *Tokens) refusal(r *http.Request, err error) answer {
 		return answer{status: http.StatusUnauthorized, code: "invalid_token", description: "not a complete token",
 			detail: "this is not a complete scimbox token: one starts with " + prefix + " and has " +
 				strconv.Itoa(tokenLen) + " characters; copy it again, without spaces or line breaks"}
+	case errors.Is(err, ErrClientSecret):
+		return answer{status: http.StatusUnauthorized, code: "invalid_token", description: "a client secret is no token",
+			detail: "this is the secret of an OAuth client: post it to the token endpoint (" + TokenPath + ") with the client id, and send the access token that comes back"}
 	case errors.Is(err, ErrUnknown), errors.Is(err, ErrRevoked):
 		return answer{status: http.StatusUnauthorized, code: "invalid_token", description: "the token is not valid",
 			detail: "the token is not valid on this server; it may be of another server or withdrawn"}

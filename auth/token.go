@@ -78,11 +78,12 @@ type Spec struct {
 
 // SpecError says which part of a Spec cannot be, and what could.
 type SpecError struct {
+	Of      string // "client"; "" is a token
 	Field   string // "name", "tenant", "scope", "ttl", "user" or "preset"
 	Problem string
 }
 
-func (e *SpecError) Error() string { return "token " + e.Field + ": " + e.Problem }
+func (e *SpecError) Error() string { return cmp.Or(e.Of, tokenKind) + " " + e.Field + ": " + e.Problem }
 
 // Check returns a *SpecError if Create would refuse the Spec. validPreset is that of Options, and may be nil.
 func (s Spec) Check(validPreset func(name string) error) error {
@@ -96,7 +97,7 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 	s.Tenant = cmp.Or(s.Tenant, defaultTenant)
 	s.TTL = cmp.Or(s.TTL, DefaultTTL)
 	wrong := func(field, format string, args ...any) (Spec, error) {
-		return Spec{}, &SpecError{field, fmt.Sprintf(format, args...)}
+		return Spec{}, &SpecError{Field: field, Problem: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case s.Name == "":
@@ -115,8 +116,9 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 		return wrong("scope", "%q is unknown; use %s, %s or %s", clip(string(s.Scope)), ScopeRead, ScopeWrite, ScopeAdmin)
 	case holdsToken(s.User) || strings.ContainsFunc(s.User, func(r rune) bool { return !unicode.IsPrint(r) }) || utf8.RuneCountInString(s.User) > maxName:
 		return wrong("user", "%q is no id of a resource", clip(s.User))
-	case s.TTL < MinTTL || s.TTL > MaxTTL:
-		return wrong("ttl", "%v is outside of 1 minute to 2 years (730 days)", s.TTL)
+	}
+	if err := checkTTL(s.TTL); err != nil {
+		return wrong("ttl", "%v", err)
 	}
 	if s.Preset != "" && validPreset != nil {
 		if err := validPreset(s.Preset); err != nil {
@@ -124,6 +126,13 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 		}
 	}
 	return s, nil
+}
+
+func checkTTL(ttl time.Duration) error {
+	if ttl < MinTTL || ttl > MaxTTL {
+		return fmt.Errorf("%v is outside of 1 minute to 2 years (730 days)", ttl)
+	}
+	return nil
 }
 
 func validTenant(s string) bool {

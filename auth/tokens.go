@@ -37,7 +37,7 @@ type Options struct {
 	// of Cost lets tokens of the old cost be told from unknown ones by the clock, until they are replaced.
 	Cost int
 
-	CacheSize    int           // verified tokens kept in memory, default 4,096
+	CacheSize    int           // verified tokens kept in memory, and as many access tokens, default 4,096
 	Hashers      int           // bcrypt computations at a time, default half of the processors, at least 1
 	Queue        int           // verifications that may wait for a hasher, default 64; more are told to come back
 	FailureBurst int           // failed attempts that a client address has at once, default 20
@@ -56,7 +56,8 @@ type Tokens struct {
 	compare     func(hash, secret []byte) error // bcrypt; tests count its calls
 	dummy       []byte                          // hash that stands in for the one of an unknown id
 
-	cache    *lru.Cache[[sha256.Size]byte, *entry]
+	cache    *lru.Cache[[sha256.Size]byte, *entry] // tokens and client secrets, which cost bcrypt
+	access   *lru.Cache[[sha256.Size]byte, *entry] // access tokens
 	flights  singleflight.Group
 	hashers  *semaphore.Weighted
 	waiting  atomic.Int64
@@ -74,9 +75,12 @@ type Tokens struct {
 // before the store is closed.
 func New(store *storage.Store, o Options) *Tokens {
 	o.Cost = cmp.Or(o.Cost, bcrypt.DefaultCost)
-	cache, err := lru.New[[sha256.Size]byte, *entry](cmp.Or(max(o.CacheSize, 0), 4096))
-	if err != nil {
-		panic(err) // only a size below 1 is refused
+	newCache := func() *lru.Cache[[sha256.Size]byte, *entry] {
+		cache, err := lru.New[[sha256.Size]byte, *entry](cmp.Or(max(o.CacheSize, 0), 4096))
+		if err != nil {
+			panic(err) // only a size below 1 is refused
+		}
+		return cache
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	t := &Tokens{
@@ -88,7 +92,8 @@ func New(store *storage.Store, o Options) *Tokens {
 		cost:        o.Cost,
 		compare:     bcrypt.CompareHashAndPassword,
 		dummy:       dummyHash(o.Cost),
-		cache:       cache,
+		cache:       newCache(),
+		access:      newCache(),
 		hashers:     semaphore.NewWeighted(int64(cmp.Or(max(o.Hashers, 0), max(1, runtime.GOMAXPROCS(0)/2)))),
 		queue:       int64(cmp.Or(max(o.Queue, 0), 64)),
 		failures: newLimiter(cmp.Or(max(o.Sources, 0), 16384),
@@ -209,7 +214,7 @@ func (t *Tokens) List(ctx context.Context) ([]Token, error) {
 func (t *Tokens) Get(ctx context.Context, which string) (Token, error) {
 	var tok Token
 	err := t.store.View(ctx, systemTenant, func(tx *storage.Tx) error {
-		id, err := t.resolve(tx, which)
+		id, err := resolve(tx, tokenKind, which)
 		if err != nil {
 			return err
 		}
@@ -224,7 +229,7 @@ func (t *Tokens) Get(ctx context.Context, which string) (Token, error) {
 func (t *Tokens) Revoke(ctx context.Context, which string, by storage.Origin) error {
 	var id string
 	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
-		if id, err = t.resolve(tx, which); err != nil {
+		if id, err = resolve(tx, tokenKind, which); err != nil {
 			return err
 		}
 		rec, err := tx.Get(tokenKind, id)
@@ -245,33 +250,37 @@ func (t *Tokens) Revoke(ctx context.Context, which string, by storage.Origin) er
 	return wrapUnlessLookup("revoking a token", err)
 }
 
-// resolve finds the id of the token that which names.
-func (t *Tokens) resolve(tx *storage.Tx, which string) (string, error) {
+// resolve finds the id of the token or the client that which names.
+func resolve(tx *storage.Tx, kind, which string) (string, error) {
 	which = strings.TrimSpace(which)
 	if id, _, ok := parse(which); ok {
 		which = id // somebody holds a leaked token in hand and wants it gone
 	}
 	if which == "" {
-		return "", &LookupError{}
+		return "", &LookupError{Kind: kind}
 	}
 	if isID(which) && len(which) == idLen {
-		found, err := tx.Has(tokenKind, which)
+		found, err := tx.Has(kind, which)
 		if err != nil || found {
 			return which, err
 		}
 	}
 	var all, live []string
-	for hit, err := range tx.Find(tokenKind, nameField, storage.Exactly([]byte(which))) {
+	for hit, err := range tx.Find(kind, nameField, storage.Exactly([]byte(which))) {
 		if err != nil {
 			return "", err
 		}
-		tok, err := t.read(tx, hit.ID)
+		rec, err := tx.Get(kind, hit.ID)
 		if err != nil {
 			return "", err
 		}
-		all = append(all, tok.ID)
-		if tok.Revoked.IsZero() {
-			live = append(live, tok.ID)
+		revoked, err := isRevoked(rec)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, hit.ID)
+		if !revoked {
+			live = append(live, hit.ID)
 		}
 	}
 	switch {
@@ -282,23 +291,34 @@ func (t *Tokens) resolve(tx *storage.Tx, which string) (string, error) {
 	case len(live) > 1:
 		all = live
 	}
-	return "", &LookupError{Given: clip(which), IDs: all}
+	return "", &LookupError{Kind: kind, Given: clip(which), IDs: all}
+}
+
+func isRevoked(rec storage.Record) (bool, error) {
+	if rec.Kind == clientKind {
+		c, _, err := decodeClient(rec)
+		return !c.Revoked.IsZero(), err
+	}
+	tok, _, err := decodeRow(rec)
+	return !tok.Revoked.IsZero(), err
 }
 
 // LookupError says that no token, or more than one, is meant by what was given. It is storage.ErrNotFound if none is.
 type LookupError struct {
+	Kind  string // "token" or "client"
 	Given string
 	IDs   []string // those that have the name; none, or several
 }
 
 func (e *LookupError) Error() string {
+	kind := cmp.Or(e.Kind, tokenKind)
 	switch {
 	case len(e.IDs) > 0:
-		return fmt.Sprintf("%d tokens have the name %q; name one by its id: %s", len(e.IDs), e.Given, strings.Join(e.IDs, ", "))
+		return fmt.Sprintf("%d %ss have the name %q; name one by its id: %s", len(e.IDs), kind, e.Given, strings.Join(e.IDs, ", "))
 	case e.Given == "":
-		return "which token? Give its id or its name (scimbox token list shows them)"
+		return fmt.Sprintf("which %s? Give its id or its name (scimbox %[1]s list shows them)", kind)
 	}
-	return fmt.Sprintf("no token has the id or the name %q (scimbox token list shows them)", e.Given)
+	return fmt.Sprintf("no %s has the id or the name %q (scimbox %[1]s list shows them)", kind, e.Given)
 }
 
 // Unwrap returns storage.ErrNotFound if no token is meant.

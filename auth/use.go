@@ -113,23 +113,30 @@ func (t *Tokens) read(tx *storage.Tx, id string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
+	tok.LastUsed, err = t.lastUse(tx, id)
+	return tok, err
+}
+
+// lastUse returns the last use of a token, a client or a client's secret, from the store or from memory, whichever is later;
+// zero for none.
+func (t *Tokens) lastUse(tx *storage.Tx, id string) (last time.Time, err error) {
 	switch rec, err := tx.Get(useKind, id); {
 	case err == nil:
-		if tok.LastUsed, err = time.Parse(time.RFC3339Nano, string(rec.Body)); err != nil {
-			return Token{}, fmt.Errorf("the last use of token %s cannot be read (scimbox check examines the store): %w", id, err)
+		if last, err = time.Parse(time.RFC3339Nano, string(rec.Body)); err != nil {
+			return time.Time{}, fmt.Errorf("the last use of %s cannot be read (scimbox check examines the store): %w", id, err)
 		}
 	case !errors.Is(err, storage.ErrNotFound):
-		return Token{}, err
+		return time.Time{}, err
 	}
 	t.mu.Lock()
 	u := t.uses[id]
 	t.mu.Unlock()
 	if u != nil {
-		if last := u.last.Load(); last != 0 && time.UnixMicro(last).After(tok.LastUsed) {
-			tok.LastUsed = time.UnixMicro(last).UTC()
+		if at := u.last.Load(); at != 0 && time.UnixMicro(at).After(last) {
+			last = time.UnixMicro(at).UTC()
 		}
 	}
-	return tok, nil
+	return last, nil
 }
 
 func (t *Tokens) warnExpiring(ctx context.Context) {

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"scimbox/server"
-	"scimbox/server/config"
 	"scimbox/server/control"
 )
 
@@ -47,13 +46,8 @@ start of the server then shows no token.`,
 			if err != nil {
 				return err
 			}
-			if ttl != "" {
-				if what.TTL, err = config.ParseDuration(ttl); err != nil {
-					return &control.Error{Code: control.Invalid, Message: "--ttl: " + err.Error()}
-				}
-				if what.TTL == 0 {
-					return &control.Error{Code: control.Invalid, Message: "--ttl: a token that never works is not made"}
-				}
+			if what.TTL, err = lifetime("--ttl", ttl, "a token that never works is not made"); err != nil {
+				return err
 			}
 			if err := server.CheckToken(what); err != nil {
 				return err
@@ -115,7 +109,7 @@ func (a *app) newTokenList() *cobra.Command {
 				rows := [][]string{{"ID", "NAME", "TENANT", "SCOPE", "CREATED", "EXPIRES", "LAST USED"}}
 				now := time.Now()
 				for _, t := range list {
-					rows = append(rows, []string{t.ID, t.Name, t.Tenant, string(t.Scope), moment(t.Created), ends(t, now), used(t, now)})
+					rows = append(rows, []string{t.ID, t.Name, t.Tenant, string(t.Scope), moment(t.Created), ends(t, now), used(t.LastUsed, now)})
 				}
 				return table(a.Stdout, rows)
 			})
@@ -130,17 +124,23 @@ func ends(t control.Token, now time.Time) string {
 	switch {
 	case !t.Revoked.IsZero():
 		return "revoked " + moment(t.Revoked)
-	case !now.Before(t.Expires):
-		return fmt.Sprintf("expired %s (%s)", moment(t.Expires), distance(t.Expires, now))
 	}
-	return fmt.Sprintf("%s (%s)", moment(t.Expires), distance(t.Expires, now))
+	return expires(t.Expires, now)
 }
 
-func used(t control.Token, now time.Time) string {
-	if t.LastUsed.IsZero() {
+func expires(end, now time.Time) string {
+	text := fmt.Sprintf("%s (%s)", moment(end), distance(end, now))
+	if !now.Before(end) {
+		return "expired " + text
+	}
+	return text
+}
+
+func used(last, now time.Time) string {
+	if last.IsZero() {
 		return "never"
 	}
-	return distance(t.LastUsed, now)
+	return distance(last, now)
 }
 
 func (a *app) newTokenRevoke() *cobra.Command {
@@ -175,9 +175,22 @@ its name if only one token in force has it, or by its plain text, if somebody ha
 	return cmd
 }
 
-// completeTokens offers the tokens of the running server. Without one it offers nothing: a store is not opened because
-// somebody presses a key.
+// completeTokens offers the tokens in force.
 func (a *app) completeTokens(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.complete(cmd, args, func(client *control.Client) (l []cobra.Completion, err error) {
+		list, err := client.Tokens(cmd.Context())
+		for _, t := range list {
+			if t.Active(time.Now()) {
+				l = append(l, cobra.CompletionWithDesc(t.ID, t.Name))
+			}
+		}
+		return l, err
+	})
+}
+
+// complete offers what the running server has. Without one it offers nothing: a store is not opened because somebody
+// presses a key.
+func (a *app) complete(cmd *cobra.Command, args []string, offers func(*control.Client) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -190,15 +203,9 @@ func (a *app) completeTokens(cmd *cobra.Command, args []string, _ string) ([]cob
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer client.Close()
-	list, err := client.Tokens(cmd.Context())
+	l, err := offers(client)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	var ids []cobra.Completion
-	for _, t := range list {
-		if t.Active(time.Now()) {
-			ids = append(ids, cobra.CompletionWithDesc(t.ID, t.Name))
-		}
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
+	return l, cobra.ShellCompDirectiveNoFileComp
 }

@@ -191,6 +191,15 @@ func appendConfig(b []byte, o Options, base string) []byte {
 				w.text("specUri", "https://www.rfc-editor.org/info/rfc6750")
 				w.boolean("primary", true)
 			})
+			if o.TokenEndpoint != "" {
+				w.object("", func(w *jsonWriter) {
+					w.text("type", "oauth2")
+					w.text("name", "OAuth 2.0 Client Credentials")
+					w.text("description", "An access token of one hour from POST "+o.TokenEndpoint+", sent as \"Authorization: Bearer <token>\"; for clients made with `scimbox client create`")
+					w.text("specUri", "https://www.rfc-editor.org/info/rfc6749")
+					w.boolean("primary", false)
+				})
+			}
 			w.object("", func(w *jsonWriter) {
 				w.text("type", "httpbasic")
 				w.text("name", "HTTP Basic")

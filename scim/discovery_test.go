@@ -14,7 +14,7 @@ func TestServiceProviderConfigTellsTheTruth(t *testing.T) {
 	for _, o := range []Options{
 		{},
 		{DefaultResults: 3, MaxResults: 5, BulkMaxOperations: 2, BulkMaxPayload: 900, Password: "refuse", CursorTimeout: 10 * time.Minute},
-		{Strict: true, MaxResults: 2},
+		{Strict: true, MaxResults: 2, TokenEndpoint: "/oauth/token"},
 	} {
 		h := openHouse(t, o)
 		for i := range 7 {
@@ -92,7 +92,11 @@ func TestServiceProviderConfigTellsTheTruth(t *testing.T) {
 				primary++
 			}
 		}
-		if !slices.Equal(types, []string{"oauthbearertoken", "httpbasic"}) || primary != 1 {
+		want := []string{"oauthbearertoken", "httpbasic"}
+		if o.TokenEndpoint != "" {
+			want = []string{"oauthbearertoken", "oauth2", "httpbasic"}
+		}
+		if !slices.Equal(types, want) || primary != 1 {
 			t.Errorf("authenticationSchemes: %s", c.text("authenticationSchemes"))
 		}
 		if c.text("meta", "location") != "https://scim.example/scim/v2/ServiceProviderConfig" || c.text("meta", "resourceType") != "ServiceProviderConfig" {

@@ -27,6 +27,7 @@ type Options struct {
 	MaxBody           int64                      // size of any other request body in bytes; 1 MiB
 	PublicURL         string                     // scheme and host that clients know this server by; "" takes them from each request
 	Base              func(*http.Request) string // scheme and host of a request behind proxies, without PublicURL; nil = what the connection says
+	TokenEndpoint     string                     // path of the OAuth token endpoint beside SCIM, for /ServiceProviderConfig; "" is none
 	Clock             func() time.Time
 	Logger            *slog.Logger
 }

@@ -37,6 +37,8 @@ type caseRun struct {
 	unique   string
 	labels   map[string]*caseAnswer
 	problems []error
+
+	endpoint, clientID, clientSecret string // of OAuth, "" unless the case requires it
 }
 
 func (r *caseRun) problem(format string, args ...any) {
@@ -153,6 +155,10 @@ func (r *caseRun) request(ctx context.Context, s *caseStep) (*http.Request, erro
 	if err != nil {
 		return nil, err
 	}
+	address := r.base + path
+	if s.Path == "{{token_endpoint}}" {
+		address = r.endpoint
+	}
 	body := s.Body
 	if len(body) > 0 && body[0] == '"' { // sent verbatim
 		var text string
@@ -169,11 +175,13 @@ func (r *caseRun) request(ctx context.Context, s *caseStep) (*http.Request, erro
 	if err != nil {
 		return nil, err
 	}
-	q, err := http.NewRequestWithContext(ctx, s.Method, r.base+path, bytes.NewReader(body))
+	q, err := http.NewRequestWithContext(ctx, s.Method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	q.Header.Set("Authorization", "Bearer "+r.token)
+	if address != r.endpoint { // which takes the client's own credentials alone
+		q.Header.Set("Authorization", "Bearer "+r.token)
+	}
 	if s.Body != nil {
 		q.Header.Set("Content-Type", "application/scim+json")
 	}
@@ -339,6 +347,14 @@ func (r *caseRun) value(name string) (string, error) {
 		return r.token, nil
 	case "basic":
 		return base64.StdEncoding.EncodeToString([]byte("user:" + r.token)), nil
+	case "token_endpoint":
+		return r.endpoint, nil
+	case "client_id":
+		return r.clientID, nil
+	case "client_secret":
+		return r.clientSecret, nil
+	case "client_basic":
+		return base64.StdEncoding.EncodeToString([]byte(r.clientID + ":" + r.clientSecret)), nil
 	}
 	label, path, _ := strings.Cut(name, ".")
 	a := r.labels[label]

@@ -46,6 +46,7 @@ func (s *Server) handler() (http.Handler, error) {
 		Strict:     s.o.Config.SCIM.Strict,
 	})
 	protocol = compress(s.recovered(s.protected(protocol)))
+	oauth := s.oauth()
 	health, elsewhere := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.elsewhere))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -54,6 +55,8 @@ func (s *Server) handler() (http.Handler, error) {
 			protocol.ServeHTTP(w, r)
 		case path == healthPath:
 			health.ServeHTTP(w, r)
+		case oauth(path) != nil:
+			oauth(path).ServeHTTP(w, r)
 		default:
 			elsewhere.ServeHTTP(w, r)
 		}

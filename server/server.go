@@ -6,6 +6,7 @@
 //	store.go       the store and the tokens in it, as both the server and commands without one open them
 //	http.go        routes, and what they are wrapped in
 //	forwarded.go   who has sent a request, behind proxies
+//	oauth.go       the token endpoint of OAuth clients, and its metadata
 //	request.go     request id, deadlines, access log, panics
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
@@ -42,6 +43,12 @@ func Presets() []string { return scim.Presets() }
 
 // CheckToken says whether a token can be made, before a store is made for it.
 func CheckToken(what control.Create) error { return what.Check(scim.ValidPreset) }
+
+// CheckClient says whether a client can be made, before a store is made for it.
+func CheckClient(what control.Create) error { return what.CheckClient(scim.ValidPreset) }
+
+// TokenPath is where clients get their access tokens, below the address of the server.
+const TokenPath = auth.TokenPath
 
 // Options are what a server needs to know besides its configuration.
 type Options struct {
@@ -143,6 +150,7 @@ func (s *Server) scimOptions() scim.Options {
 		MaxBody:           c.Limits.Body.Bytes,
 		PublicURL:         c.PublicURL,
 		Base:              base,
+		TokenEndpoint:     auth.TokenPath,
 		Clock:             s.o.Clock,
 		Logger:            s.o.Logger,
 	}

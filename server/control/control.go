@@ -2,6 +2,7 @@
 //
 //	control.go   what is asked and answered: Status, Created, Report, Error
 //	handler.go   the side that answers, on a Backend
+//	clients.go   both sides of what is asked about OAuth clients
 //	client.go    the side that asks
 //	socket.go    the door of a running server: a unix socket in the data directory
 //	local.go     the door without one: an in-memory listener in front of a store that the command has opened itself
@@ -71,6 +72,14 @@ type Create struct {
 
 func (c Create) spec() auth.Spec {
 	return auth.Spec{Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, TTL: c.TTL, Preset: c.Preset, User: c.User}
+}
+
+// CheckClient is Check for a client (CreateClient).
+func (c Create) CheckClient(validPreset func(name string) error) error {
+	if err := c.spec().CheckClient(validPreset); err != nil {
+		return explain(err)
+	}
+	return nil
 }
 
 // Check returns the error that CreateToken would be answered with if the token cannot be, so that no store is made for it.

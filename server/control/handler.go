@@ -54,11 +54,15 @@ type handler struct {
 func NewHandler(b *Backend) http.Handler {
 	h := &handler{b, http.NewServeMux()}
 	for pattern, fn := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /v1/status":            h.status,
-		"GET /v1/tokens":            h.listTokens,
-		"POST /v1/tokens":           h.createToken,
-		"DELETE /v1/tokens/{which}": h.revokeToken,
-		"POST /v1/check":            h.check,
+		"GET /v1/status":                  h.status,
+		"GET /v1/tokens":                  h.listTokens,
+		"POST /v1/tokens":                 h.createToken,
+		"DELETE /v1/tokens/{which}":       h.revokeToken,
+		"GET /v1/clients":                 h.listClients,
+		"POST /v1/clients":                h.createClient,
+		"POST /v1/clients/{which}/rotate": h.rotateClient,
+		"DELETE /v1/clients/{which}":      h.revokeClient,
+		"POST /v1/check":                  h.check,
 	} {
 		h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := fn(w, r); err != nil {
