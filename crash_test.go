@@ -30,7 +30,13 @@ type child struct {
 // startChild runs scimbox serve and returns when it has greeted.
 func startChild(t *testing.T, data, listen string) *child {
 	t.Helper()
-	c := &child{cmd: exec.Command("scimbox", "serve", "--data", data, "--listen", listen), log: new(bytes.Buffer)}
+	return startCommand(t, exec.Command("scimbox", "serve", "--data", data, "--listen", listen))
+}
+
+// startCommand runs a command that becomes scimbox serve.
+func startCommand(t *testing.T, cmd *exec.Cmd) *child {
+	t.Helper()
+	c := &child{cmd: cmd, log: new(bytes.Buffer)}
 	c.cmd.Stderr = c.log
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {

@@ -20,7 +20,7 @@ func (a *app) newServe(hurry context.Context) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server (what scimbox does without a command)",
-		Long: `Serves SCIM until it is told to stop by SIGINT or SIGTERM; requests under way then have 10 seconds, and a second
+		Long: `Serves SCIM until it is told to stop by SIGINT or SIGTERM; requests under way then have 7 seconds, and a second
 signal cuts them off. SIGHUP reads the configuration again and takes over the level of the log.
 
 The first start makes the data directory and a token, and prints the token to standard output: once, whether or not
@@ -61,7 +61,9 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 	defer signal.Stop(hangups)
 	go func() {
 		for range hangups {
+			done := s.Reloading()
 			a.reload(cmd, c, log, level)
+			done()
 		}
 	}()
 	err = s.Serve(ctx, hurry)

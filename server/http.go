@@ -47,7 +47,8 @@ func (s *Server) handler() (http.Handler, error) {
 	})
 	protocol = compress(s.recovered(s.protected(protocol)))
 	oauth := s.oauth()
-	health, elsewhere := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.elsewhere))
+	health, ready := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.readiness))
+	elsewhere := s.recovered(http.HandlerFunc(s.elsewhere))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		switch path := r.URL.Path; {
@@ -57,6 +58,8 @@ func (s *Server) handler() (http.Handler, error) {
 			health.ServeHTTP(w, r)
 		case oauth(path) != nil:
 			oauth(path).ServeHTTP(w, r)
+		case path == readyPath:
+			ready.ServeHTTP(w, r)
 		default:
 			elsewhere.ServeHTTP(w, r)
 		}
@@ -102,21 +105,6 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, scimType, detail
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	named := r.WithContext(scim.WithCaller(r.Context(), scim.Caller{Request: observationOf(r).id}))
 	scim.WriteError(w, named, err)
-}
-
-const healthPath = "/healthz"
-
-// health says whether the server can answer requests, for load balancers and supervisors.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	if !readOnly(w, r) {
-		return
-	}
-	if err := s.house.Alive(r.Context()); err != nil {
-		s.o.Logger.Error("the store does not answer", "error", err)
-		text(w, r, http.StatusServiceUnavailable, "the store does not answer; the server's log says why\n")
-		return
-	}
-	text(w, r, http.StatusOK, "ok\n")
 }
 
 // elsewhere answers everything outside of SCIM. A person who opens the address in a browser on this machine is told what is

@@ -53,19 +53,37 @@ func (s *Server) secured() bool { return s.o.tls != nil }
 
 // listen opens all doors. Nobody is answered before serve.
 func (s *Server) listen(ctx context.Context) error {
-	for _, p := range s.places() {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.address)
-		if err != nil {
-			failed := &AddressError{Address: p.address, Key: p.key, Err: err}
-			if served := servedBy(ctx, s.o); served != "" {
-				return &HeldError{s.o.Config.Data, served, failed} // started twice: the other program is ourselves
-			}
-			return failed
+	sockets, err := passedSockets()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, p := range sockets {
+			s.o.Logger.Warn("a socket that the supervisor has passed on is not used; its name is to be http, https or that of a listener", "name", p.name, "address", p.Addr().String())
+			_ = p.Close()
 		}
-		s.doors = append(s.doors, &door{place: p, Listener: l})
+	}()
+	for _, p := range s.places() {
+		found := s.claim(&sockets, p)
+		if len(found) == 0 {
+			l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.address)
+			if err != nil {
+				failed := &AddressError{Address: p.address, Key: p.key, Err: err}
+				if served := servedBy(ctx, s.o); served != "" {
+					return &HeldError{s.o.Config.Data, served, failed} // started twice: the other program is ourselves
+				}
+				return failed
+			}
+			found = append(found, l)
+		}
+		for _, l := range found {
+			s.doors = append(s.doors, &door{place: p, Listener: l})
+		}
+	}
+	for _, d := range s.doors {
 		// The configuration has been judged by the name of the host; this is what the name has turned out to be.
-		if a, ok := l.Addr().(*net.TCPAddr); ok && p.role == roleMain && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.PlainHTTP() {
-			return config.Problems{{Key: p.key, Text: config.RefusePlainHTTP(a.String())}}
+		if a, ok := d.Addr().(*net.TCPAddr); ok && d.role == roleMain && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.PlainHTTP() {
+			return config.Problems{{Key: d.key, Text: config.RefusePlainHTTP(a.String())}}
 		}
 	}
 	return nil

@@ -63,7 +63,7 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Ti
 	switch {
 	case out.status >= 500 || aborted:
 		level = slog.LevelError
-	case r.URL.Path == healthPath:
+	case r.URL.Path == healthPath, r.URL.Path == readyPath:
 		level = slog.LevelDebug
 	}
 	if !s.o.Logger.Enabled(r.Context(), level) {
@@ -100,7 +100,7 @@ var (
 	wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	traceparent  = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`) // W3C Trace Context
 	// What may stand in a path and is never a name of somebody: the ids of resources, the URNs of schemas, the words of SCIM.
-	harmlessSegment   = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|urn:[A-Za-z0-9.:]{1,100}|(?i:scim|v[0-9]|users|groups|schemas|resourcetypes|serviceproviderconfig|bulk|me|\.search|healthz|oauth|token|\.well-known|oauth-authorization-server)|)$`)
+	harmlessSegment   = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|urn:[A-Za-z0-9.:]{1,100}|(?i:scim|v[0-9]|users|groups|schemas|resourcetypes|serviceproviderconfig|bulk|me|\.search|healthz|readyz|oauth|token|\.well-known|oauth-authorization-server)|)$`)
 	endpoint          = regexp.MustCompile(`^[A-Za-z]{1,32}$`)
 	harmlessParameter = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
 	harmlessAgent     = regexp.MustCompile(`^[A-Za-z0-9 ./;:,()+-]*`)

@@ -7,6 +7,8 @@
 //	http.go        routes, and what they are wrapped in
 //	forwarded.go   who has sent a request, behind proxies
 //	oauth.go       the token endpoint of OAuth clients, and its metadata
+//	health.go      whether it is alive, and ready
+//	systemd.go     what a supervisor gives and is told
 //	request.go     request id, deadlines, access log, panics
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
@@ -24,7 +26,10 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"scimbox/auth"
 	"scimbox/scim"
@@ -33,7 +38,8 @@ import (
 )
 
 // shutdownGrace is how long requests under way may go on after the server has been told to stop.
-const shutdownGrace = 10 * time.Second
+// Supervisors wait 10 seconds in all before they kill, and the store has to be closed in them too.
+const shutdownGrace = 7 * time.Second
 
 // FirstTokenName is the name of the token that the first start makes.
 const FirstTokenName = "first-start"
@@ -87,6 +93,9 @@ type Server struct {
 	first       auth.Token
 	firstSecret auth.Secret
 
+	asked    atomic.Pointer[time.Time] // since when pulse waits for the store; nil = it does not
+	stopping atomic.Bool
+
 	closing sync.Once
 	closed  error
 }
@@ -121,7 +130,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	backend := s.house.Backend()
-	backend.Server = s.status
+	backend.Server, backend.Health = s.status, s.healthOf
 	s.control = control.NewServer(backend)
 	if s.socket, err = control.Listen(ctx, s.o.Config.Data); err != nil {
 		return err
@@ -203,6 +212,10 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 		go func() { done <- d.serve() }()
 	}
 	go func() { done <- s.control.Serve(s.socket) }()
+	beating, still := context.WithCancel(context.Background())
+	silent := make(chan struct{})
+	go func() { defer close(silent); s.pulse(beating, s.house.Responds) }()
+	s.ready()
 
 	var failed, broken error
 	select {
@@ -214,6 +227,8 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 		// The next start finds out what was kept. Whoever supervises the process starts it again because it fails.
 		broken = errors.New("the store has closed itself after a commit that failed; start the server again, and what was acknowledged is there")
 	}
+	s.stopping.Store(true)
+	s.tell(daemon.SdNotifyStopping, "STATUS=waiting for requests under way")
 	grace, cancel := context.WithTimeout(hurry, shutdownGrace)
 	defer cancel()
 	err := s.shut(grace)
@@ -225,6 +240,8 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 			err = errors.Join(err, fmt.Errorf("serving ended by itself: %w", served))
 		}
 	}
+	still()
+	<-silent
 	return errors.Join(broken, err, s.Close())
 }
 

@@ -52,6 +52,15 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return ask[Status](ctx, c, http.MethodGet, "/v1/status", nil)
 }
 
+// Health returns what is wrong with the running server, "" if nothing is. ready asks whether clients may be sent to it, not
+// only whether it is alive.
+func (c *Client) Health(ctx context.Context, ready bool) (wrong string, err error) {
+	answer, err := ask[struct {
+		Wrong string `json:"wrong"`
+	}](ctx, c, http.MethodGet, fmt.Sprintf("/v1/health?ready=%t", ready), nil)
+	return answer.Wrong, err
+}
+
 // Tokens lists all tokens, also those expired and revoked, in order of name, creation, id.
 func (c *Client) Tokens(ctx context.Context) ([]auth.Token, error) {
 	return ask[[]auth.Token](ctx, c, http.MethodGet, "/v1/tokens", nil)

@@ -35,6 +35,9 @@ type Backend struct {
 
 	// Server tells of the running server, nil if there is none.
 	Server func() Server
+
+	// Health says what is wrong with the running server, "" if nothing is; ready asks for more than being alive.
+	Health func(ctx context.Context, ready bool) string
 }
 
 func (b *Backend) errorLog() *log.Logger {
@@ -63,6 +66,7 @@ func NewHandler(b *Backend) http.Handler {
 		"POST /v1/clients/{which}/rotate": h.rotateClient,
 		"DELETE /v1/clients/{which}":      h.revokeClient,
 		"POST /v1/check":                  h.check,
+		"GET /v1/health":                  h.health,
 	} {
 		h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := fn(w, r); err != nil {
@@ -185,6 +189,17 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		s.Server = &running
 	}
 	h.answer(w, http.StatusOK, s)
+	return nil
+}
+
+func (h *handler) health(w http.ResponseWriter, r *http.Request) error {
+	var answer struct {
+		Wrong string `json:"wrong"`
+	}
+	if h.Health != nil {
+		answer.Wrong = h.Health(r.Context(), r.URL.Query().Get("ready") == "true")
+	}
+	h.answer(w, http.StatusOK, answer)
 	return nil
 }
 
