@@ -35,6 +35,8 @@ var layers = []struct{ pkg, may, why string }{
 	{"activity", "storage", "it tells what the journal and refused requests say, in the words that they have"},
 	{"auth", "storage", "the door does not know what is behind it"},
 	{"scim", "storage", "who asks comes as a Caller in the context; the protocol does not know how a token is written"},
+	{"tlsconf", "", "where a certificate comes from has nothing to do with what is served with it"},
+	{"tlsconf/acmetest", "", "an authority for the tests of whoever has certificates"},
 	{"storage", "", "the store knows bytes"},
 	{"storage/storagetest", "storage", "it asks of an engine what the store relies on"},
 }
@@ -58,6 +60,8 @@ var bans = []struct {
 	{"github.com/pelletier/go-toml/...", "...", "server/config", true, "how a configuration is written is known in one place"},
 	{"github.com/julienschmidt/httprouter", "...", "scim/handler.go", true, "it redirects, and cannot route /Users/.search beside an id; handler.go knows how to live with that"},
 	{"github.com/hashicorp/golang-lru/v2/expirable", "...", "", true, "its goroutine cannot be stopped"},
+	{"github.com/caddyserver/certmagic/...", "...", "tlsconf", true, "how certificates are obtained is known in one place"},
+	{"go.uber.org/zap/...", "...", "tlsconf", true, "the log is log/slog; tlsconf/log.go makes certmagic's log ours"},
 	{"expvar", "...", "", true, "it serves itself on the default mux as soon as it is imported"},
 	{"net/http/pprof", "...", "", true, "as expvar"},
 	{"log", "...", "server/control/handler.go", true, "the log is log/slog; handler.go needs the type for net/http"},
