@@ -28,7 +28,8 @@ import (
 // is in a table of docs/architecture.md for people.
 var layers = []struct{ pkg, may, why string }{
 	{"main", "cli", "it turns signals and the environment into values and the result into an exit code, and the rest is in cli"},
-	{"cli", "server server/config server/control", "a command goes through the control API, so that it does the same beside a running server and without one"},
+	{"cli", "bench server server/config server/control", "a command goes through the control API, so that it does the same beside a running server and without one"},
+	{"bench", "auth scim storage server/control", "it measures a server in a process of its own, beside what the engine and a router do alone"},
 	{"server", "activity auth scim storage server/config server/control", "it puts the house together, for whoever starts it"},
 	{"server/config", "auth scim", "what an operator has decided is judged before anything is opened; of these two it asks what can be"},
 	{"server/control", "activity auth storage", "commands ask about tokens and the store, and do not speak SCIM"},
@@ -58,7 +59,7 @@ var bans = []struct {
 	{"math/rand/...", "auth server/... scim", "", false, "nobody is to guess a secret or an id: crypto/rand"},
 	{"github.com/spf13/...", "...", "cli", true, "how commands and flags are written is known in one place"},
 	{"github.com/pelletier/go-toml/...", "...", "server/config", true, "how a configuration is written is known in one place"},
-	{"github.com/julienschmidt/httprouter", "...", "scim/handler.go", true, "it redirects, and cannot route /Users/.search beside an id; handler.go knows how to live with that"},
+	{"github.com/julienschmidt/httprouter", "...", "scim/handler.go bench/limit.go", true, "it redirects, and cannot route /Users/.search beside an id; handler.go knows how to live with that, and limit.go measures what it could do at best"},
 	{"github.com/hashicorp/golang-lru/v2/expirable", "...", "", true, "its goroutine cannot be stopped"},
 	{"github.com/caddyserver/certmagic/...", "...", "tlsconf", true, "how certificates are obtained is known in one place"},
 	{"go.uber.org/zap/...", "...", "tlsconf", true, "the log is log/slog; tlsconf/log.go makes certmagic's log ours"},

@@ -3,7 +3,7 @@
 //	cli.go       Run, the flags that all commands share, exit codes
 //	connect.go   a client of the running server, or of the store itself
 //	print.go     tables, times and sizes for people; JSON for programs
-//	serve.go  banner.go  token.go  client.go  status.go  check.go  healthcheck.go  config.go  version.go
+//	COMMAND.go   one for each command: serve.go, token.go ...; banner.go is what serve greets with
 //
 // Results go to standard output, everything else to standard error. What a command does is done by the control API, so
 // that it does the same beside a running server and without one.
@@ -111,7 +111,18 @@ Exit codes
 	must(root.MarkPersistentFlagDirname("data"))
 	root.SetFlagErrorFunc(a.flagError)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(serve, a.newToken(), a.newClient(), a.newStatus(), a.newCheck(), a.newHealthcheck(), a.newConfig(), a.newVersion())
+	root.AddCommand(
+		serve,
+		a.newToken(),
+		a.newClient(),
+		a.newStatus(),
+		a.newCheck(),
+		a.newHealthcheck(),
+		a.newConfig(),
+		a.newVersion(),
+		a.newBench(),
+		a.newProfile(),
+	)
 	root.InitDefaultCompletionCmd("completion") // before Execute, so that completing it works as well
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		completion.Example = "  source <(scimbox completion bash)"

@@ -60,6 +60,10 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
 }
 
+// OpenBadger opens the engine alone in a directory, which it makes if there is none: without a seal, and without a look at
+// the tables. It is for tests and measurements; OpenDir opens a store.
+func OpenBadger(dir string) (Engine, error) { return openBadger(dir, slog.New(slog.DiscardHandler)) }
+
 // openBadger opens the engine in a directory that exists, making it if the directory is empty. The tables that the manifest
 // knows have been verified.
 func openBadger(dir string, log *slog.Logger) (*badgerEngine, error) {

@@ -5,6 +5,7 @@
 //	clients.go   both sides of what is asked about OAuth clients
 //	client.go    the side that asks
 //	socket.go    the door of a running server: a unix socket in the data directory
+//	profile.go   what a server spends its time and memory on
 //	local.go     the door without one: an in-memory listener in front of a store that the command has opened itself
 //
 // Commands are written once, against Client, and do not know which door they came through. The API is HTTP with JSON, for

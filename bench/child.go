@@ -1,0 +1,194 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"scimbox/auth"
+	"scimbox/server/control"
+)
+
+// child is a process of the program that is measured.
+type child struct {
+	cmd    *exec.Cmd
+	log    bytes.Buffer // what it has complained of
+	data   string
+	addr   string
+	token  string
+	opened time.Duration // from the start of the process to the first answer of 200
+}
+
+const patience = 2 * time.Minute // for a start with millions of users on a slow disk
+
+// spawn starts the program with arguments, none of the settings of whoever measures, and standard output to out.
+func spawn(program string, out io.Writer, args ...string) (*child, error) {
+	c := &child{cmd: exec.Command(program, args...)}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "SCIMBOX_") {
+			c.cmd.Env = append(c.cmd.Env, e)
+		}
+	}
+	// Each request writes its line, as it does for an operator; nobody reads it.
+	c.cmd.Env = append(c.cmd.Env, settings...)
+	c.cmd.Stdout = out
+	return c, c.cmd.Start()
+}
+
+// settings differ from the defaults where those would stand in the way of being measured.
+var settings = []string{"SCIMBOX_SCIM_MAX_SCAN=1000000"}
+
+// startServer starts a server on a data directory, which it makes if there is none, and waits for its first answer.
+func startServer(ctx context.Context, program, version, data string) (*child, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	c, err := spawn(program, io.Discard, "serve", "--data", data, "--listen", addr)
+	if err != nil {
+		return nil, err
+	}
+	c.data, c.addr = data, addr
+	if err := c.answers(ctx, "/healthz"); err != nil {
+		return nil, errors.Join(err, c.kill())
+	}
+	c.opened = time.Since(begin)
+	client, err := control.Connect(ctx, data, version)
+	if err != nil {
+		return nil, errors.Join(err, c.kill())
+	}
+	defer client.Close()
+	made, err := client.CreateToken(ctx, control.Create{Name: "bench", Scope: auth.ScopeWrite})
+	if err != nil {
+		return nil, errors.Join(err, c.kill())
+	}
+	c.token = made.Secret
+	return c, nil
+}
+
+// startLimit starts the server that answers every request with the same bytes.
+func startLimit(ctx context.Context, program, body string) (*child, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	c, err := spawn(program, io.Discard, "bench", "limit", "--listen", addr, "--body", body)
+	if err != nil {
+		return nil, err
+	}
+	c.addr, c.token = addr, limitToken
+	if err := c.answers(ctx, "/scim/v2/Users/x"); err != nil {
+		return nil, errors.Join(err, c.kill())
+	}
+	return c, nil
+}
+
+// freeAddress returns an address that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// answers waits until the process answers 200 to a GET.
+func (c *child) answers(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := c.once(path)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not answer: %w", filepath.Base(c.cmd.Path), err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func (c *child) once(path string) error {
+	conn, err := dial(c.addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	status, _, err := conn.do(get(c, path))
+	if err == nil && status != 200 {
+		err = fmt.Errorf("GET %s is answered with %d", path, status)
+	}
+	return err
+}
+
+// stop ends the process in order.
+func (c *child) stop() error {
+	if err := interrupt(c.cmd.Process); err != nil {
+		return errors.Join(err, c.kill())
+	}
+	if err := c.cmd.Wait(); err != nil {
+		return fmt.Errorf("the server did not stop in order: %w", err)
+	}
+	return nil
+}
+
+// kill ends the process at once.
+func (c *child) kill() error {
+	err := c.cmd.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	_ = c.cmd.Wait() // its error says that it was killed
+	return err
+}
+
+// memory returns the bytes of memory that are the process's own now, without pages of files, which the system takes back
+// when it needs them. 0 means that the system does not tell.
+func (c *child) memory() int64 {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "RssAnon:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// diskSize returns what the files of a data directory take, in bytes.
+func diskSize(dir string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // merged into another meanwhile
+		}
+		if err == nil {
+			n += occupied(info)
+		}
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,192 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"scimbox/scim"
+	"scimbox/storage"
+)
+
+// limitToken is as long as a token is, and opens nothing.
+const limitToken = "limit_000000000000_00000000000000000000000000000000000000000000000000"
+
+// LimitHandler answers every GET with the same body: what is left of a SCIM server when it has to look for nothing, decide
+// nothing and encode nothing, and still routes by httprouter and looks at a header.
+func LimitHandler(body []byte) http.Handler {
+	authorization := "Bearer " + limitToken
+	r := httprouter.New()
+	answer := func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) {
+		if r.Header.Get("Authorization") != authorization {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "application/scim+json")
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write(body) // a client that went away
+	}
+	r.GET("/scim/v2/Users", answer)
+	r.GET("/scim/v2/Users/:id", answer)
+	return r
+}
+
+// write is one row that an operation writes; a nil value deletes it.
+type write struct{ key, value []byte }
+
+// recorder is an engine that remembers what each transaction writes.
+type recorder struct {
+	storage.Engine
+	writes []write // of the last transaction
+}
+
+func (e *recorder) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	e.writes = nil
+	return e.Engine.Update(ctx, func(w storage.Writer) error { return fn(recording{w, e}) })
+}
+
+type recording struct {
+	storage.Writer
+	e *recorder
+}
+
+func (w recording) Set(key, value []byte) error {
+	w.e.writes = append(w.e.writes, write{bytes.Clone(key), append([]byte{}, value...)})
+	return w.Writer.Set(key, value)
+}
+
+func (w recording) Delete(key []byte) error {
+	w.e.writes = append(w.e.writes, write{bytes.Clone(key), nil})
+	return w.Writer.Delete(key)
+}
+
+// together is how many operations the limit puts into one transaction: as many as there are connections.
+const together = 64
+
+// recorded is how many operations are recorded; afterwards their rows are written under other keys.
+const recorded = 50 * together
+
+// rowsOf returns what creating users writes, and what a PATCH of one attribute of each writes, as the real service does it.
+func rowsOf(ctx context.Context) (creates, patches [][]write, err error) {
+	engine := &recorder{Engine: storage.Memory()}
+	store, err := storage.Open(ctx, engine, storage.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer store.Close()
+	types, err := scim.NewTypes("")
+	if err != nil {
+		return nil, nil, err
+	}
+	service, err := scim.NewService(ctx, store, types, scim.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, nil, err
+	}
+	handler := scim.NewHandler(service)
+	ctx = scim.WithCaller(ctx, scim.Caller{Tenant: "default", Actor: "bench0000000", Client: "127.0.0.1", Request: "ABCDEFGHIJKLMNOP"})
+	ask := func(method, path string, body []byte) ([]byte, error) {
+		r, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		w := &answerTo{header: http.Header{}}
+		handler.ServeHTTP(w, r)
+		if w.status > 299 {
+			return nil, fmt.Errorf("%s %s: %d %s", method, path, w.status, &w.body)
+		}
+		return w.body.Bytes(), nil
+	}
+	for i := range recorded {
+		body, err := ask("POST", "/scim/v2/Users", userBody(i))
+		if err != nil {
+			return nil, nil, err
+		}
+		creates = append(creates, engine.writes)
+		if _, err := ask("PATCH", "/scim/v2/Users/"+idOf(body), patchBody("title", "Engineer "+strconv.Itoa(i))); err != nil {
+			return nil, nil, err
+		}
+		patches = append(patches, engine.writes)
+	}
+	return creates, patches, nil
+}
+
+// answerTo is a response in memory.
+type answerTo struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *answerTo) Header() http.Header         { return w.header }
+func (w *answerTo) WriteHeader(status int)      { w.status = status }
+func (w *answerTo) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// raw is the engine alone, which is given rows.
+type raw struct {
+	engine storage.Engine
+	rows   [][]write
+	turn   uint32 // appended to keys, so that the same rows are new ones each time
+	next   int
+	done   int
+	took   time.Duration
+}
+
+func openRaw(dir, name string, rows [][]write) (*raw, error) {
+	e, err := storage.OpenBadger(filepath.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	return &raw{engine: e, rows: rows}, nil
+}
+
+// write writes the rows of operations for so long, 64 operations in a transaction with one sync.
+func (w *raw) write(ctx context.Context, d time.Duration) error {
+	begin := time.Now()
+	for time.Since(begin) < d {
+		err := w.engine.Update(ctx, func(tx storage.Writer) error {
+			for range together {
+				if err := w.one(tx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		w.done += together
+	}
+	w.took += time.Since(begin)
+	return nil
+}
+
+func (w *raw) one(tx storage.Writer) error {
+	for _, row := range w.rows[w.next] {
+		key := fmt.Appendf(row.key[:len(row.key):len(row.key)], "%04x", w.turn)
+		var err error
+		if row.value == nil {
+			err = tx.Delete(key)
+		} else {
+			err = tx.Set(key, row.value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if w.next++; w.next == len(w.rows) {
+		w.next = 0
+		w.turn++
+	}
+	return nil
+}
+
+func (w *raw) perSecond() float64 { return float64(w.done) / w.took.Seconds() }

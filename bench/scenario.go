@@ -1,0 +1,571 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// smallStore is how many users the store has when what is to be the same at any size is measured for the first time.
+const smallStore = 10_000
+
+// turns is into how many pieces two things are cut that are compared, so that both meet the same minutes of the machine.
+const turns = 5
+
+// bulkSize is how many users one bulk request creates.
+const bulkSize = 500
+
+// state is what scenarios hand on to those behind them.
+type state struct {
+	ids      []string // of all users
+	small    map[string]time.Duration
+	large    string // ids of groups
+	little   string
+	addition atomic.Int64 // users beyond those imported
+}
+
+var scenarios []scenario
+
+type scenario struct {
+	name    string
+	measure func(ctx context.Context, r *run) error
+}
+
+func init() {
+	s := &state{small: map[string]time.Duration{}}
+	scenarios = []scenario{
+		{"binary", s.binary},
+		{"idle", s.idle},
+		{"import", s.importUsers},
+		{"start", s.restart},
+		{"read", s.read},
+		{"look up", s.lookUp},
+		{"create", s.create},
+		{"change", s.change},
+		{"members", s.members},
+		{"pages", s.pages},
+		{"filters", s.filters},
+		{"mix", s.mix},
+		{"check", s.check},
+		{"churn", s.churn},
+	}
+}
+
+const mib = 1 << 20
+
+func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/mib) }
+
+func (s *state) binary(_ context.Context, r *run) error {
+	info, err := os.Stat(r.Program)
+	if err != nil {
+		return err
+	}
+	r.add(Result{Name: "size of the program", Value: megabytes(info.Size()), Goal: "< 35 MB", Met: info.Size() < 35*mib})
+	return nil
+}
+
+func (s *state) idle(ctx context.Context, r *run) error {
+	if err := r.start(ctx, "data"); err != nil {
+		return err
+	}
+	if n := r.server.memory(); n > 0 {
+		r.add(Result{Name: "memory, idle and empty", Value: megabytes(n), Goal: "< 40 MB", Met: n < 40*mib})
+	}
+	return nil
+}
+
+// importUsers creates all users by bulk requests, and stops at 10,000 to measure what should be no slower later.
+func (s *state) importUsers(ctx context.Context, r *run) error {
+	const conns = 4
+	s.ids = make([]string, r.Users)
+	var took []time.Duration // of each tenth
+	var whole time.Duration
+	load := func(first, end int) error {
+		begin := time.Now()
+		var next atomic.Int64
+		next.Store(int64(first))
+		_, err := drive(ctx, r.server, conns, time.Hour, func(int, *rand.Rand) *request {
+			from := int(next.Add(bulkSize)) - bulkSize
+			if from >= end {
+				return nil
+			}
+			r.part("import", float64(from)/float64(r.Users))
+			to := min(from+bulkSize, end)
+			q := send(r.server, "POST", "/scim/v2/Bulk", bulkBody(from, to), 200)
+			q.done = func(body []byte) { copy(s.ids[from:to], bulkIDs(body)) }
+			return &q
+		})
+		took = append(took, time.Since(begin))
+		whole += time.Since(begin)
+		return err
+	}
+	if err := load(0, smallStore); err != nil {
+		return err
+	}
+	if err := s.atSmall(ctx, r); err != nil {
+		return err
+	}
+	rest := r.Users - smallStore
+	took = nil
+	for i := range 10 {
+		if err := load(smallStore+rest*i/10, smallStore+rest*(i+1)/10); err != nil {
+			return err
+		}
+	}
+	for i, id := range s.ids {
+		if id == "" {
+			return fmt.Errorf("user %d was not created", i)
+		}
+	}
+	rate := float64(r.Users) / whole.Seconds()
+	x := Result{Name: fmt.Sprintf("import of %d users by Bulk", r.Users), Conns: conns, PerSecond: rate, Memory: r.server.memory(),
+		Value: whole.Round(time.Second).String(), Goal: "1,000,000 in < 5 min", Met: rate > 1_000_000/300.0}
+	if rest > 0 {
+		x.Limit = "the first tenth of itself"
+		x.Ratio = took[0].Seconds() / took[9].Seconds()
+	}
+	r.add(x)
+	return nil
+}
+
+func bulkIDs(body []byte) (ids []string) {
+	var answer struct {
+		Operations []struct{ Location string }
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return nil // the ids are then missing, and that is found
+	}
+	for _, op := range answer.Operations {
+		ids = append(ids, op.Location[strings.LastIndexByte(op.Location, '/')+1:])
+	}
+	return ids
+}
+
+// idOf returns the id in the body of a resource.
+func idOf(body []byte) string {
+	var answer struct{ ID string }
+	_ = json.Unmarshal(body, &answer) // "" then, which leads nowhere
+	return answer.ID
+}
+
+func filterPath(filter string) string {
+	return "/scim/v2/Users?filter=" + url.QueryEscape(filter)
+}
+
+// planned are filters that an index answers.
+var planned = []struct {
+	name   string
+	filter func(i int) string
+}{
+	{"userName eq", func(i int) string { return fmt.Sprintf("userName eq %q", userName(i)) }},
+	{"externalId eq", func(i int) string { return fmt.Sprintf("externalId eq %q", externalID(i)) }},
+	{"emails.value eq", func(i int) string { return fmt.Sprintf("emails.value eq %q", userName(i)) }},
+	{"displayName eq", func(i int) string { return fmt.Sprintf("displayName eq %q", displayName(i)) }},
+	{"userName sw", func(i int) string { return fmt.Sprintf("userName sw %q", userName(i)[:11]) }},
+	{"userName eq and active eq", func(i int) string { return fmt.Sprintf("userName eq %q and active eq true", userName(i)) }},
+}
+
+func (s *state) plannedTimes(ctx context.Context, r *run, n int) (map[string]time.Duration, error) {
+	var kinds []func(int) request
+	for _, p := range planned {
+		kinds = append(kinds, func(i int) request { return get(r.server, filterPath(p.filter(i*7919%n))) })
+	}
+	samples, err := inTurns(ctx, r.server, 400, kinds...)
+	if err != nil {
+		return nil, err
+	}
+	times := map[string]time.Duration{}
+	for k, p := range planned {
+		times[p.name] = samples[k].at(0.5)
+	}
+	return times, nil
+}
+
+// atSmall measures at 10,000 users.
+func (s *state) atSmall(ctx context.Context, r *run) (err error) {
+	if s.small, err = s.plannedTimes(ctx, r, smallStore); err != nil {
+		return err
+	}
+	samples, err := inTurns(ctx, r.server, 30, func(i int) request {
+		return get(r.server, filterPath(fmt.Sprintf(`emails[type eq "work" and value co "%d@bench"]`, i)))
+	})
+	if err != nil {
+		return err
+	}
+	p50 := samples[0].at(0.5)
+	r.add(Result{Name: "filter that no index serves, 10,000 users", Conns: 1, P50: p50, P99: samples[0].at(0.99), Goal: "< 15 ms", Met: p50 < 15*time.Millisecond})
+	return nil
+}
+
+func (s *state) filters(ctx context.Context, r *run) error {
+	times, err := s.plannedTimes(ctx, r, r.Users)
+	if err != nil {
+		return err
+	}
+	worst, ratio := "", 0.0
+	for name, t := range times {
+		if x := t.Seconds() / s.small[name].Seconds(); x > ratio {
+			worst, ratio = name, x
+		}
+	}
+	r.add(Result{Name: "filter by an index", Conns: 1, P50: times[worst], Value: "worst: " + worst,
+		Limit: "itself at 10,000 users: " + short(s.small[worst]), Ratio: ratio, Goal: "<= 1.3", Met: ratio <= 1.3})
+	return nil
+}
+
+// restart measures the time from the start of the process to its first answer.
+func (s *state) restart(ctx context.Context, r *run) error {
+	if err := r.stop(); err != nil {
+		return err
+	}
+	if err := r.start(ctx, "data"); err != nil {
+		return err
+	}
+	size, err := diskSize(r.server.data)
+	if err != nil {
+		return err
+	}
+	r.add(Result{Name: "disk for each user, as imported", Value: fmt.Sprintf("%.0f B", float64(size)/float64(r.Users)), Goal: "< 4,096 B", Met: size < int64(r.Users)*4096})
+	r.add(Result{Name: fmt.Sprintf("start with %d users, to the first answer", r.Users), P50: r.server.opened, Goal: "< 1 s", Met: r.server.opened < time.Second})
+	return nil
+}
+
+// against measures reads beside a server that answers with the same bytes.
+func (s *state) against(ctx context.Context, r *run, name, goal string, least float64, path func(r *rand.Rand) string) error {
+	c, err := dial(r.server.addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	body, err := c.must(get(r.server, path(rand.New(rand.NewPCG(1, 1)))))
+	if err != nil {
+		return err
+	}
+	limit, err := startLimit(ctx, r.Program, string(body))
+	if err != nil {
+		return err
+	}
+	conns := r.conns(16)
+	var ours, best sample
+	err = func() error {
+		for i := range turns {
+			r.part(name, float64(i)/turns)
+			for _, side := range []struct {
+				c *child
+				s *sample
+			}{{r.server, &ours}, {limit, &best}} {
+				x, err := drive(ctx, side.c, conns, r.Duration/turns, func(_ int, rnd *rand.Rand) *request {
+					q := get(side.c, path(rnd))
+					return &q
+				})
+				if err != nil {
+					return err
+				}
+				side.s.merge(x)
+			}
+		}
+		return nil
+	}()
+	if err := errors.Join(err, limit.stop()); err != nil {
+		return err
+	}
+	r.add(ours.result(Result{
+		Name: name, Conns: conns, Memory: r.server.memory(), Limit: fmt.Sprintf("the same bytes from a router: %.0f/s", best.perSecond()),
+		Ratio: ours.perSecond() / best.perSecond(), Goal: goal,
+	}, least))
+	return nil
+}
+
+func (s *state) read(ctx context.Context, r *run) error {
+	return s.against(ctx, r, "GET /Users/{id}", ">= 0.70", 0.70, func(rnd *rand.Rand) string {
+		return "/scim/v2/Users/" + s.ids[rnd.IntN(len(s.ids))]
+	})
+}
+
+func (s *state) lookUp(ctx context.Context, r *run) error {
+	return s.against(ctx, r, "GET /Users?filter=userName eq", ">= 0.50", 0.50, func(rnd *rand.Rand) string {
+		return filterPath(fmt.Sprintf("userName eq %q", userName(rnd.IntN(len(s.ids)))))
+	})
+}
+
+// againstEngine measures writes beside the engine, which is given the same rows.
+func (s *state) againstEngine(ctx context.Context, r *run, name string, rows [][]write, next func(rnd *rand.Rand) *request) error {
+	engine, err := openRaw(r.dir, "raw", rows)
+	if err != nil {
+		return err
+	}
+	conns := r.conns(together)
+	var ours sample
+	err = func() error {
+		for i := range turns {
+			r.part(name, float64(i)/turns)
+			x, err := drive(ctx, r.server, conns, r.Duration/turns, func(_ int, rnd *rand.Rand) *request { return next(rnd) })
+			if err != nil {
+				return err
+			}
+			ours.merge(x)
+			if err := engine.write(ctx, r.Duration/turns); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	if err := errors.Join(err, engine.engine.Close(), os.RemoveAll(filepath.Join(r.dir, "raw"))); err != nil {
+		return err
+	}
+	r.add(ours.result(Result{
+		Name: name, Conns: conns, Memory: r.server.memory(), Limit: fmt.Sprintf("the engine, %d at a time: %.0f/s", together, engine.perSecond()),
+		Ratio: ours.perSecond() / engine.perSecond(), Goal: ">= 0.60",
+	}, 0.60))
+	return nil
+}
+
+// another returns the number of a user that has not been created yet.
+func (s *state) another(r *run) int { return r.Users + int(s.addition.Add(1)) }
+
+func (s *state) create(ctx context.Context, r *run) error {
+	creates, _, err := rowsOf(ctx)
+	if err != nil {
+		return err
+	}
+	return s.againstEngine(ctx, r, "POST /Users, durable", creates, func(*rand.Rand) *request {
+		q := send(r.server, "POST", "/scim/v2/Users", userBody(s.another(r)), 201)
+		return &q
+	})
+}
+
+func (s *state) change(ctx context.Context, r *run) error {
+	_, patches, err := rowsOf(ctx)
+	if err != nil {
+		return err
+	}
+	var n atomic.Int64
+	return s.againstEngine(ctx, r, "PATCH of one attribute, durable", patches, func(rnd *rand.Rand) *request {
+		q := send(r.server, "PATCH", "/scim/v2/Users/"+s.ids[rnd.IntN(len(s.ids))], patchBody("title", fmt.Sprint("Engineer ", n.Add(1))), 200)
+		return &q
+	})
+}
+
+// members measures adding and removing a member of a group of everybody beside the same with a group of ten.
+func (s *state) members(ctx context.Context, r *run) error {
+	c, err := dial(r.server.addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	group := func(name string) (string, error) {
+		body, err := c.must(send(r.server, "POST", "/scim/v2/Groups", fmt.Appendf(nil, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":%q}`, name), 201))
+		return idOf(body), err
+	}
+	if s.large, err = group("Everybody"); err != nil {
+		return err
+	}
+	if s.little, err = group("Ten"); err != nil {
+		return err
+	}
+	const atOnce = 1000
+	for i := 0; i < len(s.ids); i += atOnce {
+		r.part("members", 0.8*float64(i)/float64(len(s.ids)))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := c.must(send(r.server, "PATCH", "/scim/v2/Groups/"+s.large, membersBody(s.ids[i:min(i+atOnce, len(s.ids))]), 204)); err != nil {
+			return err
+		}
+	}
+	if _, err := c.must(send(r.server, "PATCH", "/scim/v2/Groups/"+s.little, membersBody(s.ids[:10]), 204)); err != nil {
+		return err
+	}
+	changing := func(group string) func(int) request {
+		return func(i int) request {
+			return send(r.server, "PATCH", "/scim/v2/Groups/"+group, memberBody([]string{"Add", "Remove"}[i%2], fmt.Sprint("guest-", i/2)), 204)
+		}
+	}
+	samples, err := inTurns(ctx, r.server, 1000, changing(s.little), changing(s.large))
+	if err != nil {
+		return err
+	}
+	little, large := samples[0].at(0.5), samples[1].at(0.5)
+	ratio := large.Seconds() / little.Seconds()
+	r.report.Serves.GroupSize = len(s.ids)
+	r.add(Result{Name: fmt.Sprintf("one member of a group of %d", len(s.ids)), Conns: 1, P50: large, P99: samples[1].at(0.99), Memory: r.server.memory(),
+		Limit: "a group of 10: " + short(little), Ratio: ratio, Goal: "<= 1.2", Met: ratio <= 1.2})
+	return nil
+}
+
+const pageSize = 100
+
+// pages measures pages near the end beside the first ones, by index and by cursor.
+func (s *state) pages(ctx context.Context, r *run) error {
+	deep := len(s.ids)*99/100 - 60*pageSize
+	index := func(first int) func(int) request {
+		return func(i int) request {
+			return get(r.server, fmt.Sprintf("/scim/v2/Users?count=%d&startIndex=%d", pageSize, first+i*pageSize))
+		}
+	}
+	samples, err := inTurns(ctx, r.server, 60, index(1), index(deep))
+	if err != nil {
+		return err
+	}
+	near, far := samples[0].at(0.5), samples[1].at(0.5)
+	ratio := far.Seconds() / near.Seconds()
+	r.add(Result{Name: "page of 100 at depth 99 %, startIndex", Conns: 1, P50: far, P99: samples[1].at(0.99), Limit: "the first pages: " + short(near), Ratio: ratio, Goal: "<= 1.2", Met: ratio <= 1.2})
+
+	c, err := dial(r.server.addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	cursor := ""
+	first, last := new(sample), new(sample)
+	pages := len(s.ids) / pageSize
+	for i := range pages {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.part("pages", float64(i)/float64(pages))
+		begin := time.Now()
+		body, err := c.must(get(r.server, fmt.Sprintf("/scim/v2/Users?count=%d&cursor=%s", pageSize, url.QueryEscape(cursor))))
+		if err != nil {
+			return err
+		}
+		switch took := time.Since(begin); {
+		case i < 60:
+			first.took = append(first.took, took)
+		case i >= pages*99/100-60:
+			last.took = append(last.took, took)
+		}
+		var page struct{ NextCursor string }
+		if err := json.Unmarshal(body, &page); err != nil {
+			return err
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			break
+		}
+	}
+	near, far = first.median(), last.median()
+	ratio = far.Seconds() / near.Seconds()
+	r.add(Result{Name: "page of 100 at depth 99 %, cursor", Conns: 1, P50: far, Limit: "the first pages: " + short(near), Ratio: ratio, Goal: "<= 1.2", Met: ratio <= 1.2})
+	return nil
+}
+
+// mix is what a provisioning cycle of Entra asks: 60 % look-ups, 20 % PATCH, 10 % members, 5 % GET, 4 % POST, 1 % DELETE.
+func (s *state) mix(ctx context.Context, r *run) error {
+	conns := r.conns(32)
+	var mu sync.Mutex
+	var created []string
+	var n atomic.Int64
+	x, err := drive(ctx, r.server, conns, r.Duration, func(_ int, rnd *rand.Rand) *request {
+		i := rnd.IntN(len(s.ids))
+		var q request
+		switch p := rnd.IntN(100); {
+		case p < 60:
+			q = get(r.server, filterPath(fmt.Sprintf("userName eq %q", userName(i))))
+		case p < 80:
+			q = send(r.server, "PATCH", "/scim/v2/Users/"+s.ids[i], patchBody("title", fmt.Sprint("Manager ", n.Add(1))), 200)
+		case p < 90:
+			group := []string{s.large, s.little}[rnd.IntN(2)]
+			q = send(r.server, "PATCH", "/scim/v2/Groups/"+group, memberBody([]string{"Add", "Remove"}[rnd.IntN(2)], s.ids[i]), 204)
+		case p < 95:
+			q = get(r.server, "/scim/v2/Users/"+s.ids[i])
+		case p == 99:
+			mu.Lock()
+			defer mu.Unlock()
+			if k := len(created); k > 0 {
+				q = send(r.server, "DELETE", "/scim/v2/Users/"+created[k-1], nil, 204)
+				created = created[:k-1]
+				break
+			}
+			fallthrough
+		default:
+			q = send(r.server, "POST", "/scim/v2/Users", userBody(s.another(r)), 201)
+			q.done = func(body []byte) {
+				id := idOf(body)
+				mu.Lock()
+				defer mu.Unlock()
+				created = append(created, id)
+			}
+		}
+		return &q
+	})
+	if err != nil {
+		return err
+	}
+	memory := r.server.memory()
+	y := x.result(Result{Name: "mix of an Entra cycle, durable", Conns: conns, Memory: memory, Goal: ">= 10,000/s, p99 < 25 ms"}, 0)
+	y.Met = y.PerSecond >= 10_000 && y.P99 < 25*time.Millisecond
+	r.add(y)
+	if memory > 0 {
+		r.add(Result{Name: "memory under the mix", Value: megabytes(memory), Goal: "< 300 MB", Met: memory < 300*mib})
+	}
+	r.report.Serves.Users, r.report.Serves.PerSecond = r.Users, y.PerSecond
+	return nil
+}
+
+// check ends the server and compares everything in the store with its records.
+func (s *state) check(ctx context.Context, r *run) error {
+	data := r.server.data
+	if err := r.stop(); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, r.Program, "check", "--data", data).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("after the load the store is not whole: %w: %s", err, out)
+	}
+	return nil
+}
+
+// churn changes each user twenty times, in a store of its own, and looks what that takes on disk.
+func (s *state) churn(ctx context.Context, r *run) error {
+	const users, times, conns = 5000, 20, 64
+	if err := r.start(ctx, "churn"); err != nil {
+		return err
+	}
+	ids := make([]string, users)
+	for i := 0; i < users; i += bulkSize {
+		c, err := dial(r.server.addr)
+		if err != nil {
+			return err
+		}
+		q := send(r.server, "POST", "/scim/v2/Bulk", bulkBody(i, i+bulkSize), 200)
+		q.done = func(body []byte) { copy(ids[i:], bulkIDs(body)) }
+		_, err = c.must(q)
+		if err := errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+	}
+	var next atomic.Int64
+	_, err := drive(ctx, r.server, conns, time.Hour, func(int, *rand.Rand) *request {
+		i := int(next.Add(1)) - 1
+		if i >= users*times {
+			return nil
+		}
+		r.part("churn", float64(i)/(users*times))
+		q := send(r.server, "PATCH", "/scim/v2/Users/"+ids[i%users], patchBody("title", fmt.Sprint("Engineer ", i)), 200)
+		return &q
+	})
+	if err != nil {
+		return err
+	}
+	data := r.server.data
+	if err := r.stop(); err != nil {
+		return err
+	}
+	size, err := diskSize(data)
+	if err != nil {
+		return err
+	}
+	each := float64(size) / users
+	r.add(Result{Name: "disk for each user, each changed 20 times", Value: fmt.Sprintf("%.0f B", each), Goal: "< 4,096 B", Met: each < 4096})
+	return nil
+}
