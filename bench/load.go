@@ -16,7 +16,7 @@ import (
 // request is one that is ready to be sent, and what it must be answered with.
 type request struct {
 	bytes  []byte
-	status int                // 0 = any of 2xx
+	status int                 // 0 = any of 2xx
 	done   func(answer []byte) // called with the body; may be nil
 }
 

@@ -11,8 +11,10 @@ import (
 func bytesOf(b []byte) io.Reader { return bytes.NewReader(b) }
 
 // userName and the others are what a user of that number is found by.
-func userName(i int) string   { return fmt.Sprintf("user%07d@bench.example.com", i) }
-func externalID(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", i*2654435761%(1<<32), i) }
+func userName(i int) string { return fmt.Sprintf("user%07d@bench.example.com", i) }
+func externalID(i int) string {
+	return fmt.Sprintf("%08x-0000-4000-8000-%012x", i*2654435761%(1<<32), i)
+}
 
 var (
 	givenNames  = []string{"Anna", "Babs", "Chiara", "Dilan", "Émile", "Fatou", "Goran", "Hye-jin", "Ines", "Jürgen", "Kofi", "Léa"}

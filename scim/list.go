@@ -211,7 +211,7 @@ func (s *Service) listed(tx *storage.Tx, t *ResourceType, stages []stage, i int,
 		return nil, err
 	}
 	if a := t.root.sub("active"); active != nil && a != nil {
-		v := r.Object.Get(a)
+		v := r.own(a)
 		if is := !v.assigned() || v.flag; is != *active {
 			return nil, nil
 		}

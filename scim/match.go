@@ -85,9 +85,9 @@ func (f *Filter) value(r *Resource) (v Value, err error) {
 	case f.foreign:
 		return Value{}, nil
 	case p.Attr == nil:
-		return r.Object.Get(p.Ext), nil
+		return r.own(p.Ext), nil
 	case p.Ext != nil:
-		v = r.Object.Get(p.Ext).sub(p.Attr)
+		v = r.own(p.Ext).sub(p.Attr)
 	case f.point != "":
 		v, err = r.linkedValue(p.Attr, f.point)
 	default:

@@ -258,7 +258,7 @@ func scan(t *rapid.T, h *house, c *call, typ *ResourceType, q query) (ids []stri
 			if err != nil {
 				return err
 			}
-			r, err := h.service.load(tx, typ, rec, c.base)
+			r, err := h.service.loadDecoded(tx, typ, rec, c.base)
 			if err != nil {
 				return err
 			}

@@ -110,6 +110,13 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 		if !show {
 			continue
 		}
+		if r.stored != nil && !a.linked && !a.derived && a != r.Type.schemasAttr && a != r.Type.idAttr {
+			var err error
+			if b, err = appendStored(b, start, r, a, p, all); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		v, err := r.Value(a)
 		if err != nil {
 			return nil, err
@@ -136,6 +143,30 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 		}
 	}
 	return append(b, '}'), nil
+}
+
+// appendStored appends a top-level attribute, with its name, from the resource's stored body.
+func appendStored(b []byte, start int, r *Resource, a *Attribute, p *projection, all bool) ([]byte, error) {
+	raw := r.stored.raw(a)
+	if len(raw) == 0 && a != r.Type.metaAttr {
+		return b, nil
+	}
+	at := len(b)
+	if at > start {
+		b = append(b, ',')
+	}
+	b = append(appendText(b, a.Name), ':')
+	var n int
+	var err error
+	if a == r.Type.metaAttr {
+		b, n = appendMeta(b, r, p, all)
+	} else if b, n, err = appendRaw(b, r, a, raw, p, all); err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		b = b[:at]
+	}
+	return b, nil
 }
 
 // appendShown appends what is shown of a value and says how many values that were; if none, what it has appended is void.

@@ -433,12 +433,10 @@ func (s *Service) show(tx *storage.Tx, c *call, q *part, id string, p *page) err
 // sortValue is the key that a resource is sorted by: of several values the primary one, else the first (RFC 7644
 // section 3.4.2.3); nil if it has none.
 func sortValue(r *Resource, p Path) []byte {
-	o := r.Object
+	var v Value
 	if p.Ext != nil {
-		o = o.Get(p.Ext).obj
-	}
-	v := o.Get(p.Attr)
-	if (p.Attr.linked || p.Attr.derived) && p.Ext == nil {
+		v = r.own(p.Ext).sub(p.Attr)
+	} else {
 		v, _ = r.Value(p.Attr)
 	}
 	if v.kind == list {

@@ -79,7 +79,9 @@ func storedValue(a *Attribute, n *node) (Value, bool) {
 		if !ok {
 			return Value{}, false
 		}
-		l = append(l, v)
+		if v.assigned() {
+			l = append(l, v)
+		}
 	}
 	return listValue(l), true
 }
@@ -101,6 +103,16 @@ func storedSingle(a *Attribute, n *node) (Value, bool) {
 // load turns a record into a resource. What is linked is fetched from tx when it is asked for, so that the resource
 // must not outlive the transaction unless those attributes are left alone. base is the URL that locations start with.
 func (s *Service) load(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
+	if stored, ok := takeApart(t, rec.Body); ok {
+		r := &Resource{Type: t, ID: rec.ID, Stamp: rec.Stamp, stored: stored, base: base}
+		r.attach(s, tx, base)
+		return r, nil
+	}
+	return s.loadDecoded(tx, t, rec, base)
+}
+
+// loadDecoded is load for a resource that is decoded as a whole.
+func (s *Service) loadDecoded(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
 	o, err := decodeBody(t, rec.Body)
 	if err != nil {
 		return nil, err
@@ -127,18 +139,23 @@ func (r *Resource) attach(s *Service, tx *storage.Tx, base string) {
 func (r *Resource) complete(base string) {
 	t, o := r.Type, r.Object
 	o.Set(t.idAttr, textValue(r.ID))
+	o.Set(t.metaAttr, metaOf(t, r.ID, r.Stamp, base))
+	o.Set(t.schemasAttr, schemasOf(t, o))
+}
+
+// metaOf returns meta, all of which follows from the record.
+func metaOf(t *ResourceType, id string, stamp storage.Stamp, base string) Value {
 	m := &Object{}
 	for name, v := range map[string]string{
 		"resourceType": t.Name,
-		"created":      r.Stamp.Created.UTC().Format(timeForm),
-		"lastModified": r.Stamp.Modified.UTC().Format(timeForm),
-		"location":     location(base, t, r.ID),
-		"version":      etag(r.Stamp.Version),
+		"created":      stamp.Created.UTC().Format(timeForm),
+		"lastModified": stamp.Modified.UTC().Format(timeForm),
+		"location":     location(base, t, id),
+		"version":      etag(stamp.Version),
 	} {
 		m.Set(t.metaAttr.byName[foldName(name)], textValue(v))
 	}
-	o.Set(t.metaAttr, objectValue(m))
-	o.Set(t.schemasAttr, schemasOf(t, o))
+	return objectValue(m)
 }
 
 // schemasOf lists the schema of t and of those extensions that o has data of.

@@ -8,7 +8,9 @@ type Resource struct {
 	Type   *ResourceType
 	ID     string
 	Stamp  storage.Stamp
-	Object *Object
+	Object *Object     // nil of one that is shown straight from its stored body
+	stored *storedBody // valid until the transaction ends
+	base   string      // URL that locations start with, of one that has stored
 
 	// load fetches the values of a linked or derived attribute, or only the one whose "value" is id if id is not "". It
 	// is nil where Object holds these attributes too: in what a client sent.
@@ -22,7 +24,7 @@ func (r *Resource) Value(a *Attribute) (Value, error) {
 	if (a.linked || a.derived) && r.load != nil {
 		return r.load(a, "")
 	}
-	return r.Object.Get(a), nil
+	return r.own(a), nil
 }
 
 // linkedValue is Value for a linked or derived attribute when only the element whose "value" is id matters: a point
@@ -31,5 +33,5 @@ func (r *Resource) linkedValue(a *Attribute, id string) (Value, error) {
 	if r.load != nil {
 		return r.load(a, id)
 	}
-	return r.Object.Get(a), nil
+	return r.own(a), nil
 }

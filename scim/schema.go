@@ -74,7 +74,9 @@ type Attribute struct {
 	parent *Attribute // complex attribute, extension or root that this one is a member of; nil for the root
 	index  int        // position among the parent's Sub
 	byName map[string]*Attribute
-	schema *Schema // schema that defines it; nil for the common attributes of RFC 7643 section 3.1
+	// spelled finds members by their names to the letter, which is how most are written.
+	spelled map[string]*Attribute
+	schema  *Schema // schema that defines it; nil for the common attributes of RFC 7643 section 3.1
 	// extension marks the member of a resource that holds the attributes of a schema extension; its Name is the URN.
 	extension bool
 	// linked marks an attribute whose values are links in the store and not part of the resource's body: Group.members,
@@ -196,10 +198,10 @@ func (a *Attribute) setDefaults() {
 
 // compile links a's members to it. It copies nothing: an attribute belongs to one resource type, see clone.
 func (a *Attribute) compile() {
-	a.byName = make(map[string]*Attribute, len(a.Sub))
+	a.byName, a.spelled = make(map[string]*Attribute, len(a.Sub)), make(map[string]*Attribute, len(a.Sub))
 	for i, s := range a.Sub {
 		s.parent, s.index = a, i
-		a.byName[foldName(s.Name)] = s
+		a.byName[foldName(s.Name)], a.spelled[s.Name] = s, s
 		s.compile()
 	}
 	if a.parent != nil && a.parent.parent == nil && a.refersToMany() {
