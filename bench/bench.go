@@ -23,7 +23,7 @@ import (
 
 // Options say how much is measured.
 type Options struct {
-	Users    int           // in the store while most is measured; 10,000 at least
+	Users    int           // in the store while most is measured; 1,000 at least
 	Conns    int           // connections for every scenario; 0 = what each scenario says
 	Duration time.Duration // of each scenario
 	Dir      string        // scratch directory is made in here; "" = the system's place for temporary files
@@ -87,8 +87,8 @@ type run struct {
 // Run measures. It takes some minutes and removes what it has made, also when ctx ends early. What was measured until an
 // error is in the report that is returned with it.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
-	if o.Users < smallStore {
-		return nil, fmt.Errorf("%d users are too few to measure with; at least %d", o.Users, smallStore)
+	if o.Users < leastUsers {
+		return nil, fmt.Errorf("%d users are too few to measure with; there must be %d", o.Users, leastUsers)
 	}
 	if o.Progress == nil {
 		o.Progress = func(string, float64) {}

@@ -3,8 +3,10 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -19,9 +21,29 @@ import (
 // limitToken is as long as a token is, and opens nothing.
 const limitToken = "limit_000000000000_00000000000000000000000000000000000000000000000000"
 
-// LimitHandler answers every GET with the same body: what is left of a SCIM server when it has to look for nothing, decide
+// ServeLimit serves limitHandler at an address until ctx ends.
+func ServeLimit(ctx context.Context, listen string, body []byte) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: limitHandler(body), ReadHeaderTimeout: time.Minute}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	if err := errors.Join(server.Close(), <-done); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// limitHandler answers every GET with the same body: what is left of a SCIM server when it has to look for nothing, decide
 // nothing and encode nothing, and still routes by httprouter and looks at a header.
-func LimitHandler(body []byte) http.Handler {
+func limitHandler(body []byte) http.Handler {
 	authorization := "Bearer " + limitToken
 	r := httprouter.New()
 	answer := func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) {

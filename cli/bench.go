@@ -3,8 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -86,18 +84,7 @@ func (a *app) newBenchLimit() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			l, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
-			if err != nil {
-				return err
-			}
-			server := &http.Server{Handler: bench.LimitHandler([]byte(body)), ReadHeaderTimeout: time.Minute}
-			done := make(chan error, 1)
-			go func() { done <- server.Serve(l) }()
-			<-cmd.Context().Done()
-			if err := errors.Join(server.Close(), <-done); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
+			return bench.ServeLimit(cmd.Context(), listen, []byte(body))
 		}),
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address`")

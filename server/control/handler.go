@@ -66,6 +66,7 @@ func NewHandler(b *Backend) http.Handler {
 		"POST /v1/clients/{which}/rotate": h.rotateClient,
 		"DELETE /v1/clients/{which}":      h.revokeClient,
 		"POST /v1/check":                  h.check,
+		"GET /v1/profile/{name}":          h.profile,
 		"GET /v1/health":                  h.health,
 	} {
 		h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
