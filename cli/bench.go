@@ -79,10 +79,12 @@ the disk that is to serve, with --dir. docs/performance.md explains each row.`,
 func (a *app) newBenchLimit() *cobra.Command {
 	var listen, body string
 	cmd := &cobra.Command{
-		Use:    "limit",
-		Short:  "Answer every request with the same bytes",
-		Hidden: true,
-		Args:   cobra.NoArgs,
+		Use:     "limit",
+		Short:   "Answer every request with the same bytes",
+		Long:    "It is the other side of a comparison: scimbox bench starts it, and measures it as it measures the server.",
+		Example: `  scimbox bench limit --listen 127.0.0.1:8081 --body '{}'`,
+		Hidden:  true,
+		Args:    cobra.NoArgs,
 		RunE: run(func(cmd *cobra.Command, _ []string) error {
 			return bench.ServeLimit(cmd.Context(), listen, []byte(body))
 		}),
