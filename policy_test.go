@@ -28,12 +28,13 @@ import (
 // is in a table of docs/architecture.md for people.
 var layers = []struct{ pkg, may, why string }{
 	{"main", "cli", "it turns signals and the environment into values and the result into an exit code, and the rest is in cli"},
-	{"cli", "bench server server/config server/control", "a command goes through the control API, so that it does the same beside a running server and without one"},
+	{"cli", "audit bench server server/config server/control", "a command goes through the control API, so that it does the same beside a running server and without one"},
 	{"bench", "auth scim storage server/control", "it measures a server in a process of its own, beside what the engine and a router do alone"},
 	{"server", "activity auth scim storage server/config server/control", "it puts the house together, for whoever starts it"},
 	{"server/config", "auth scim", "what an operator has decided is judged before anything is opened; of these two it asks what can be"},
-	{"server/control", "activity auth storage", "commands ask about tokens and the store, and do not speak SCIM"},
+	{"server/control", "activity audit auth storage", "commands ask about tokens and the store, and do not speak SCIM"},
 	{"activity", "storage", "it tells what the journal and refused requests say, in the words that they have"},
+	{"audit", "storage", "it writes what the journal says, and proves it to whoever has no store"},
 	{"auth", "storage", "the door does not know what is behind it"},
 	{"scim", "storage", "who asks comes as a Caller in the context; the protocol does not know how a token is written"},
 	{"tlsconf", "", "where a certificate comes from has nothing to do with what is served with it"},

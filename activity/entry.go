@@ -236,12 +236,12 @@ func cut(s string, most int) string {
 }
 
 // tokenForm is the plain text of a token, whole or in part. It must not be kept wherever somebody has put it.
-var tokenForm = regexp.MustCompile(`scimbox_[a-z2-7]{12}_[A-Za-z0-9]*`)
+var tokenForm = regexp.MustCompile(`(scimbox_(?:at_|cs_)?[a-z2-7]{12}_)[A-Za-z0-9]*`)
 
 // scrub takes tokens out of a text, and makes it UTF-8.
 func scrub(s string) string {
 	if strings.Contains(s, "scimbox_") {
-		s = tokenForm.ReplaceAllStringFunc(s, func(t string) string { return t[:len("scimbox_")+12] + "_" + masked })
+		s = tokenForm.ReplaceAllString(s, "${1}"+masked)
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }

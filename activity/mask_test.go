@@ -15,6 +15,7 @@ func TestMask(t *testing.T) {
 			`{"Operations":[{"value":"x","op":"replace","path":"password"},{"op":"add","path":"urn:ietf:params:scim:schemas:core:2.0:User:password","value":{"x":"x"}}]}`,
 			`{"Operations":[{"value":"***","op":"replace","path":"password"},{"op":"add","path":"urn:ietf:params:scim:schemas:core:2.0:User:password","value":{"x":"***"}}]}`},
 		"a token somewhere": {``, `{"nickName":"my ` + token + ` is","x ` + token + `":1}`, `{"nickName":"my scimbox_abcdefghijkl_*** is","x scimbox_abcdefghijkl_***":1}`},
+		"secrets of OAuth":  {``, `["x scimbox_cs_abcdefghijkl_ABC.","scimbox_at_abcdefghijkl_ABC"]`, `["x scimbox_cs_abcdefghijkl_***.","scimbox_at_abcdefghijkl_***"]`},
 		"an attribute": {`name`,
 			`{"name":{"familyName":"x","givenName":"x"},"displayName":"d","NAME":"x"}`,
 			`{"name":{"familyName":"***","givenName":"***"},"displayName":"d","NAME":"***"}`},

@@ -21,6 +21,8 @@ func noun(resourceType string) string {
 	switch resourceType {
 	case "User", "Group":
 		return strings.ToLower(resourceType)
+	case "client":
+		return "OAuth client"
 	case "":
 		return "resource"
 	}
@@ -52,7 +54,7 @@ func (v *Event) done() string {
 	switch v.Op {
 	case OpCreate:
 		made := "created "
-		if v.Type == "token" {
+		if v.Type == "token" || v.Type == "client" {
 			made = "made "
 		}
 		s := made + v.theCalled()
@@ -69,7 +71,12 @@ func (v *Event) done() string {
 		return v.edited()
 	case "revoke":
 		return "revoked " + v.theCalled()
+	case "revoke-secret":
+		return "revoked a secret of " + v.theCalled()
 	case "rotate":
+		if v.Type == "client" {
+			return "made another secret for " + v.theCalled()
+		}
 		return "made a successor of " + v.theCalled()
 	}
 	return fmt.Sprintf("did %s with %s", v.Op, v.theCalled())

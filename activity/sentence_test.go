@@ -67,6 +67,9 @@ func TestSentencesOfChanges(t *testing.T) {
 		{"local", OpCreate, "token", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
 		{"local", "rotate", "token", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
 		{"local", "revoke", "token", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
+		{"local", OpCreate, "client", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
+		{"local", "rotate", "client", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
+		{"local", "revoke-secret", "client", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
 		{"local", "adopt", "client", "aaaaaaaaaaaa", `{"name":"entra","tenant":"default"}`},
 	} {
 		tenant := "default"

@@ -58,7 +58,7 @@ func TestDetails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("wordings have changed; read them, and then go test ./scim -run TestDetails -update\n%s", differing(string(want), got))
+		t.Errorf("wordings have changed; read them, and then go test ./scim -run TestDetails -update; an advice for each is in activity/advice.go: go test ./activity -update\n%s", differing(string(want), got))
 	}
 }
 

@@ -45,10 +45,10 @@ func (s *Server) handler() (http.Handler, error) {
 		ClientAddr: clientAddr,
 		Strict:     s.o.Config.SCIM.Strict,
 	})
-	protocol = compress(s.recovered(s.protected(protocol)))
+	protocol = compress(s.tapped(s.recovered(s.protected(protocol))))
 	oauth := s.oauth()
 	health, ready := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.readiness))
-	elsewhere := s.recovered(http.HandlerFunc(s.elsewhere))
+	elsewhere := s.tapped(s.recovered(http.HandlerFunc(s.elsewhere)))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		switch path := r.URL.Path; {
@@ -89,7 +89,7 @@ func withCaller(next http.Handler) http.Handler {
 			return
 		}
 		o := observationOf(r)
-		o.token, o.tenant = tok.ID, tok.Tenant
+		o.token, o.name, o.tenant = tok.ID, tok.Name, tok.Tenant
 		next.ServeHTTP(w, r.WithContext(scim.WithCaller(r.Context(), scim.Caller{
 			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
 		})))

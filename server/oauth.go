@@ -9,13 +9,13 @@ import (
 // oauth returns the handler of a path of the OAuth server (RFC 6749, RFC 8414), nil for a path that is none of its. It is
 // beside SCIM and not below it, because the metadata belong to the address as a whole.
 func (s *Server) oauth() func(path string) http.Handler {
-	token := s.recovered(s.protected(s.house.Tokens.TokenEndpoint(auth.TokenEndpointOptions{
+	token := s.tapped(s.recovered(s.protected(s.house.Tokens.TokenEndpoint(auth.TokenEndpointOptions{
 		ClientAddr: clientAddr,
 		Granted: func(r *http.Request, tok auth.Token) {
 			o := observationOf(r)
 			o.token, o.tenant = tok.ID, tok.Tenant
 		},
-	})))
+	}))))
 	metadata := s.recovered(http.HandlerFunc(s.oauthMetadata))
 	return func(path string) http.Handler {
 		switch path {

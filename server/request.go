@@ -22,6 +22,7 @@ const requestIDHeader = "X-Request-Id"
 type observation struct {
 	id            string
 	token, tenant string
+	name          string // of the token; for no log
 	source        source
 }
 

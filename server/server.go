@@ -9,6 +9,8 @@
 //	oauth.go       the token endpoint of OAuth clients, and its metadata
 //	health.go      whether it is alive, and ready
 //	systemd.go     what a supervisor gives and is told
+//	activity.go    what package activity is told of each request
+//	resources.go   what people ask about resources
 //	request.go     request id, deadlines, access log, panics
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
@@ -126,9 +128,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.service, err = scim.NewService(ctx, s.house.Store, types, s.scimOptions()); err != nil {
+	if s.service, err = scim.NewService(ctx, s.house.Store, types, s.o.scimOptions()); err != nil {
 		return err
 	}
+	s.house.serve(s.service)
 	backend := s.house.Backend()
 	backend.Server, backend.Health = s.status, s.healthOf
 	s.control = control.NewServer(backend)
@@ -142,8 +145,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	return s.firstStart(ctx)
 }
 
-func (s *Server) scimOptions() scim.Options {
-	c := s.o.Config
+func (o *Options) scimOptions() scim.Options {
+	c := o.Config
 	return scim.Options{
 		Strict:            c.SCIM.Strict,
 		Password:          c.SCIM.Password,
@@ -160,8 +163,8 @@ func (s *Server) scimOptions() scim.Options {
 		PublicURL:         c.PublicURL,
 		Base:              base,
 		TokenEndpoint:     auth.TokenPath,
-		Clock:             s.o.Clock,
-		Logger:            s.o.Logger,
+		Clock:             o.Clock,
+		Logger:            o.Logger,
 	}
 }
 

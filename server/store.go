@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
+	"scimbox/activity"
 	"scimbox/auth"
 	"scimbox/scim"
 	"scimbox/server/config"
@@ -23,6 +25,10 @@ type House struct {
 	Store  *storage.Store
 	Tokens *auth.Tokens
 	o      Options
+
+	log  *activity.Log // written by a server, else only read
+	once sync.Once
+	res  *resources
 }
 
 // OpenHouse opens the store of the data directory, which it makes if there is none. An error says who holds the store, if
@@ -50,7 +56,13 @@ func openHouse(ctx context.Context, o Options, warn time.Duration) (*House, erro
 	tokens := auth.New(store, auth.Options{
 		Clock: o.Clock, Logger: o.Logger, ValidPreset: scim.ValidPreset, WarnBefore: warn, Cost: o.tokenCost,
 	})
-	return &House{Store: store, Tokens: tokens, o: o}, nil
+	return &House{Store: store, Tokens: tokens, o: o, log: activity.Files(o.Config.Data, o.activityOptions(nil))}, nil
+}
+
+// serve makes it the house of a server, which answers clients through s and writes down what it refuses.
+func (h *House) serve(s *scim.Service) {
+	h.resources().use(s)
+	h.log = activity.Open(h.o.Config.Data, h.o.activityOptions(s.Types()))
 }
 
 // minFree says how the configuration's words are the store's: nothing needed is a negative number there.
@@ -61,8 +73,10 @@ func minFree(c config.Config) int64 {
 	return c.Storage.MinFree.Bytes
 }
 
-// Close closes the tokens and then the store.
-func (h *House) Close() error { return errors.Join(h.Tokens.Close(), h.Store.Close()) }
+// Close closes what there is, and the store last.
+func (h *House) Close() error {
+	return errors.Join(h.log.Close(), h.Tokens.Close(), h.Store.Close())
+}
 
 // Alive returns an error if the store cannot be read.
 func (h *House) Alive(ctx context.Context) error {
@@ -75,6 +89,7 @@ func (h *House) Backend() *control.Backend {
 		Store: h.Store, Tokens: h.Tokens, Version: h.o.Version, Data: h.o.Config.Data,
 		TTL: h.o.Config.Tokens.Lifetime.Duration, Warn: h.o.Config.Tokens.WarnBefore.Duration,
 		Clock: h.o.Clock, Logger: h.o.Logger,
+		Activity: h.Activity(), Resources: h.resources().backend(),
 	}
 }
 

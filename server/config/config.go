@@ -37,6 +37,16 @@ type Config struct {
 	Limits  Limits  `toml:"limits"`
 	Tokens  Tokens  `toml:"tokens"`
 	Log     Log     `toml:"log"`
+
+	Activity Activity `toml:"activity"`
+}
+
+// Activity is what is kept of refused requests.
+type Activity struct {
+	Keep    Duration `toml:"keep"`     // how long; 0s = none are kept
+	MaxSize Size     `toml:"max_size"` // of all of them
+	Body    Size     `toml:"body"`     // of each request and answer; 0B = none is kept
+	Mask    List     `toml:"mask"`     // attributes whose values are not kept
 }
 
 // Storage is what the store needs of the machine.
@@ -112,5 +122,7 @@ func Default() Config {
 			WarnBefore: Duration{14 * day},
 		},
 		Log: Log{Level: "info", Format: "auto"},
+
+		Activity: Activity{Keep: Duration{30 * day}, MaxSize: Size{64 << 20}, Body: Size{8 << 10}, Mask: List{}},
 	}
 }

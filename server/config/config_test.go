@@ -153,7 +153,7 @@ func TestEnvironment(t *testing.T) {
 			"listen": "[::1]:9000", "trusted_proxies": " 10.0.0.0/8 , ::1,", "data": "elsewhere", "public_url": "https://scim.example.com",
 			"scim.password": "refuse", "scim.group_names": "free", "scim.unknown_members": "refuse", "scim.default_results": "7",
 			"scim.max_results": "101", "scim.max_scan": "5", "scim.cursor_timeout": "2h", "scim.schemas": schemas,
-			"limits.bulk_operations": "3", "log.level": "debug", "log.format": "json",
+			"limits.bulk_operations": "3", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
 		}[k.path]
 		if text == "" {
 			switch reflect.TypeFor[Config]().FieldByIndex(k.index).Type {
@@ -395,6 +395,19 @@ func TestLists(t *testing.T) {
 		again, err := Load(Options{Env: []string{"SCIMBOX_TRUSTED_PROXIES=" + l.TrustedProxies.String()}})
 		if err != nil || again.TrustedProxies.String() != l.TrustedProxies.String() {
 			t.Errorf("%s from the environment: %v, %v", text, again, err)
+		}
+	}
+}
+
+func TestActivity(t *testing.T) {
+	for _, wrong := range []string{"KEEP=1s", "MAX_SIZE=1kB", "BODY=1B", "MASK=na me", "MASK=a.b.c", "MASK=emails[type eq work]"} {
+		if _, err := Load(Options{Env: []string{"SCIMBOX_ACTIVITY_" + wrong}}); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
+	}
+	for _, right := range []string{"KEEP=0s", "BODY=0B", "MASK=urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department,name.familyName"} {
+		if _, err := Load(Options{Env: []string{"SCIMBOX_ACTIVITY_" + right}}); err != nil {
+			t.Errorf("%s: %v", right, err)
 		}
 	}
 }

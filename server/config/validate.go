@@ -62,6 +62,8 @@ func (l *loader) validate() {
 	l.lasting("tokens.lifetime", l.Tokens.Lifetime, auth.MinTTL, auth.MaxTTL)
 	l.lasting("tokens.warn_before", l.Tokens.WarnBefore, 0, auth.MaxTTL)
 
+	l.activity()
+
 	l.oneOf("log.level", l.Log.Level, "debug", "info", "warn", "error")
 	l.oneOf("log.format", l.Log.Format, "auto", "text", "json")
 }
@@ -164,7 +166,7 @@ func (l *loader) schemas() {
 }
 
 // ours are the names by which a data directory is recognised.
-var ours = []string{"store", "seal.json", "control.sock"}
+var ours = []string{"store", "seal.json", "control.sock", "activity"}
 
 // directory says whether the data directory is there, or can be made, and is ours to use. The server makes it private to its
 // user, which must not happen to a directory of something else.

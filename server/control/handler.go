@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"scimbox/activity"
 	"scimbox/auth"
 	"scimbox/storage"
 )
@@ -38,6 +39,9 @@ type Backend struct {
 
 	// Health says what is wrong with the running server, "" if nothing is; ready asks for more than being alive.
 	Health func(ctx context.Context, ready bool) string
+
+	Activity  *activity.Reader // nil tells of nothing
+	Resources *Resources
 }
 
 func (b *Backend) errorLog() *log.Logger {
@@ -50,12 +54,15 @@ var Origin = storage.Origin{Actor: "local"}
 
 type handler struct {
 	*Backend
-	mux *http.ServeMux
+	mux      *http.ServeMux
+	stopping context.Context // done when the server is about to stop, and nobody is to be kept from that
 }
 
 // NewHandler returns the control API on b.
-func NewHandler(b *Backend) http.Handler {
-	h := &handler{b, http.NewServeMux()}
+func NewHandler(b *Backend) http.Handler { return newHandler(context.Background(), b) }
+
+func newHandler(stopping context.Context, b *Backend) http.Handler {
+	h := &handler{b, http.NewServeMux(), stopping}
 	for pattern, fn := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"GET /v1/status":                  h.status,
 		"GET /v1/tokens":                  h.listTokens,
@@ -68,6 +75,15 @@ func NewHandler(b *Backend) http.Handler {
 		"POST /v1/check":                  h.check,
 		"GET /v1/profile/{name}":          h.profile,
 		"GET /v1/health":                  h.health,
+
+		"GET /v1/activity":               h.listActivity,
+		"GET /v1/activity/follow":        h.followActivity,
+		"GET /v1/history/{type}/{which}": h.history,
+		"GET /v1/audit":                  h.exportAudit,
+		"GET /v1/resources/{type}":       h.listResources,
+
+		"GET /v1/resources/{type}/{which}": h.showResource,
+		"GET /v1/members/{type}/{id}":      h.listMembers,
 	} {
 		h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := fn(w, r); err != nil {
@@ -185,6 +201,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err := h.Store.ReadOnly(); err != nil {
 		s.ReadOnly = err.Error()
 	}
+	s.Clients = h.contacts(all, now)
 	if h.Server != nil {
 		running := h.Server()
 		s.Server = &running

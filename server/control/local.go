@@ -74,5 +74,8 @@ func Local(b *Backend) *Client {
 
 // NewServer returns the HTTP server of the control API, ready to serve on a listener from Listen.
 func NewServer(b *Backend) *http.Server {
-	return &http.Server{Handler: NewHandler(b), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: b.errorLog()}
+	stopping, stop := context.WithCancel(context.Background())
+	s := &http.Server{Handler: newHandler(stopping, b), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: b.errorLog()}
+	s.RegisterOnShutdown(stop)
+	return s
 }
