@@ -64,7 +64,7 @@ func statusRows(s control.Status, now time.Time) [][]string {
 	}
 	rows = append(rows,
 		[]string{"Data", fmt.Sprintf("%s (%s)", s.Data, size)},
-		[]string{"Changes", strconv.FormatUint(s.JournalSeq, 10)},
+		[]string{"Changes", changes(s)},
 		[]string{"Tokens", fmt.Sprintf("%d in force", s.Tokens)},
 	)
 	for _, t := range s.Expiring {
@@ -83,6 +83,15 @@ func statusRows(s control.Status, now time.Time) [][]string {
 		rows = append(rows, []string{onlyFirst(i, "Ignored"), fmt.Sprintf("%s (%s)", u.name, plural(u.n, "time"))})
 	}
 	return rows
+}
+
+// changes prints how many changes there were, and of how many the journal still knows.
+func changes(s control.Status) string {
+	n := strconv.FormatUint(s.JournalSeq, 10)
+	if s.JournalBegin > 1 {
+		n += fmt.Sprintf(", the journal has them from %d on", s.JournalBegin)
+	}
+	return n
 }
 
 func onlyFirst(i int, label string) string {

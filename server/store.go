@@ -46,6 +46,7 @@ func openHouse(ctx context.Context, o Options, warn time.Duration) (*House, erro
 	store, err := storage.OpenDir(ctx, o.Config.Data, storage.Options{
 		Clock: o.Clock, Logger: o.Logger, Version: o.Version, AcceptDataLoss: o.AcceptDataLoss,
 		MinFree: minFree(o.Config), FreeSpace: o.freeSpace,
+		Journal: storage.Retention{Keep: o.Config.Journal.Keep.Duration, MaxSize: o.Config.Journal.MaxSize.Bytes},
 	})
 	if errors.Is(err, storage.ErrLocked) {
 		return nil, held(ctx, o, err)

@@ -97,12 +97,22 @@ type checker struct {
 	damaged map[string]bool // unique rows that were found to be damaged from a record that has the value
 	reached uint64          // what the journal had reached before the snapshot was taken
 	lastSeq uint64
+	first   uint64 // that the journal is to begin with; 0 if the row that says so is damaged
 }
 
 func (c *checker) run() error {
 	total, err := c.expected()
 	if err != nil {
 		return err
+	}
+	var damage *DamageError
+	switch c.first, err = firstSeq(c.r); {
+	case errors.As(err, &damage):
+		c.first = 0
+	case err != nil:
+		return err
+	default:
+		c.lastSeq = c.first - 1
 	}
 	for it, err := range c.r.Scan(Range{Start: []byte{familySweep}, End: []byte{familySweep + 1}, KeysOnly: true}) {
 		if err != nil {
@@ -188,6 +198,12 @@ func (c *checker) row(it Item) error {
 	case familyJournal:
 		return c.journal(it)
 	case familyMeta:
+		if bytes.Equal(it.Key, journalFirstKey) {
+			if c.first == 0 {
+				c.found(Finding{Kind: DamagedRow, Where: describe(it.Key), Text: "it should say with which change the journal begins, and cannot be read", repair: firstAnew, tenant: anyTenant})
+			}
+			return nil
+		}
 		if bytes.Equal(it.Key, formatKey) || bytes.Equal(it.Key, commitKey) {
 			_, err := openRow(it.Key, it.Value)
 			return c.damage(it, err)
@@ -469,10 +485,13 @@ func (c *checker) journal(it Item) error {
 		return nil
 	}
 	seq := binary.BigEndian.Uint64(it.Key[1:])
+	if c.first == 0 && c.lastSeq == 0 {
+		c.lastSeq = seq - 1 // nobody knows better
+	}
 	if seq != c.lastSeq+1 {
 		text := fmt.Sprintf("the row before it is %d", c.lastSeq)
-		if c.lastSeq == 0 {
-			text = "it is the first one"
+		if c.lastSeq < c.first {
+			text = fmt.Sprintf("it is the first one, and should be %d", c.first)
 		}
 		c.found(Finding{Kind: BrokenJournal, Where: describe(it.Key), Text: text + "; changes are missing from the journal, the records are not affected"})
 	}
@@ -482,6 +501,19 @@ func (c *checker) journal(it Item) error {
 		return c.damage(it, err)
 	}
 	return nil
+}
+
+// firstAnew writes down that the journal begins where it begins.
+func firstAnew(tx *Tx) error {
+	for it, err := range tx.r.Scan(Range{Start: []byte{familyJournal}, End: []byte{familyJournal + 1}, KeysOnly: true}) {
+		if err != nil {
+			return err
+		}
+		if len(it.Key) == 9 {
+			return setNumber(tx.w, journalFirstKey, int64(binary.BigEndian.Uint64(it.Key[1:])))
+		}
+	}
+	return tx.w.Delete(journalFirstKey)
 }
 
 // counters compares every counter with what was counted.

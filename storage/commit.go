@@ -175,6 +175,7 @@ func (s *Store) commitSome(ops []*operation) int {
 	switch {
 	case err == nil:
 		s.commits.Store(b.commit)
+		s.journal.grew(b.seq, b.wrote)
 		s.seq.Store(b.seq)
 		if b.sweeps > 0 {
 			s.wakeSweeper()
@@ -206,6 +207,7 @@ type batch struct {
 	results []error // of the operations that have run
 	first   int     // index of the first that has written something
 	seq     uint64  // of the last journal row
+	wrote   int64   // bytes that the journal rows take
 	commit  uint64
 	sweeps  int64 // begun in this transaction
 }
@@ -218,7 +220,7 @@ func (b *batch) giveUp() {
 
 func (b *batch) run(w Writer, ops []*operation) error {
 	b.giveUp() // an engine may call again
-	b.results, b.first, b.seq, b.commit = nil, len(ops), b.s.seq.Load(), b.s.commits.Load()+1
+	b.results, b.first, b.seq, b.wrote, b.commit = nil, len(ops), b.s.seq.Load(), 0, b.s.commits.Load()+1
 	if err := setNumber(w, commitKey, int64(b.commit)); err != nil { // first, so that there is room for it
 		return err
 	}
@@ -239,6 +241,7 @@ func (b *batch) run(w Writer, ops []*operation) error {
 			}
 			b.first = min(b.first, len(b.results))
 			b.seq += tx.logged
+			b.wrote += tx.wrote
 			if tx.swept > 0 {
 				b.s.sweeps.begin(tx.swept)
 				b.sweeps += tx.swept

@@ -3,6 +3,7 @@
 //
 //	types.go      what is stored, and what an engine must promise
 //	store.go      Store: open, read, stop; statistics and journal
+//	journal.go    the journal: reading it, and how it is kept from growing for ever
 //	commit.go     the one writer: how waiting operations become one transaction
 //	tx.go         Tx: records, terms, links, counters inside a transaction
 //	space.go      what is left of the disk, below which nothing is written
@@ -28,7 +29,8 @@
 //	index      f T·User                                 fingerprint of the rules by which its terms were made
 //	sweep      d T·Group·0193…                          (nothing): deleted, some of its links are still there
 //	journal    j <sequence, 8 bytes, big endian>        entry
-//	meta       m format | commit                        format of this layout and who wrote it | number of commits
+//	meta       m format | commit | journal              format of this layout and who wrote it | number of commits |
+//	                                                    sequence of the first journal row that is kept
 //
 // The value of a term is escaped (0x00 becomes 0x00 0xFF) and ended by 0x00 0x01, so that rows sort by the value's bytes
 // and then by id. A row that has a value begins it with a CRC-32C of key and value, which is verified whenever the row is

@@ -60,6 +60,8 @@ func journalKey(seq uint64) []byte {
 var (
 	formatKey = []byte("mformat")
 	commitKey = []byte("mcommit")
+	// journalFirstKey is the row with the sequence of the first journal row that is kept; there is none before any was removed.
+	journalFirstKey = []byte("mjournal")
 )
 
 func linkKey(l Link) []byte {

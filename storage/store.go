@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +30,9 @@ type Options struct {
 	MinFree int64
 	// FreeSpace tells how much room there is; nil = as the system says.
 	FreeSpace func(dir string) (int64, error)
+
+	// Journal says how much of the journal is kept.
+	Journal Retention
 
 	sweepLinks int // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
 }
@@ -69,7 +71,9 @@ type Store struct {
 	failed  atomic.Pointer[error] // why the store has closed itself
 	broken  chan struct{}         // closed with it
 
-	space *space // of the disk; nil if nobody looks
+	keep    Retention
+	journal journalSize
+	space   *space // of the disk; nil if nobody looks
 
 	background sync.WaitGroup // goroutines that end when stop is called
 	committer  chan struct{}  // closed when it has ended
@@ -99,7 +103,7 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 
 func newStore(engine Engine, o Options) *Store {
 	return &Store{
-		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version, piece: o.sweepLinks,
+		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version, piece: o.sweepLinks, keep: o.Journal,
 		queue: make(chan *operation, queueLen), committer: make(chan struct{}),
 		wake: make(chan struct{}, 1), sweeper: make(chan struct{}), repairing: make(chan struct{}, 1), broken: make(chan struct{}),
 	}
@@ -109,6 +113,10 @@ func newStore(engine Engine, o Options) *Store {
 func (s *Store) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	s.journal.seq = s.seq.Load()
+	if s.keep != (Retention{}) {
+		s.background.Go(func() { s.runTrims(ctx) })
+	}
 	go s.commitAll()
 	go s.runSweeps(ctx)
 	if s.space != nil {
@@ -279,43 +287,10 @@ func (s *Store) now() time.Time { return s.clock().UTC().Truncate(time.Microseco
 // LastSeq returns the sequence of the last change that is durable. It is not announced before the change can be read.
 func (s *Store) LastSeq() uint64 { return s.seq.Load() }
 
-// Journal returns at most limit entries of all tenants, those behind the sequence after, in order.
-func (s *Store) Journal(ctx context.Context, after uint64, limit int) ([]Entry, error) {
-	var l []Entry
-	err := s.view(ctx, func(r Reader) error {
-		l = nil
-		if after == math.MaxUint64 {
-			return nil
-		}
-		for it, err := range r.Scan(Range{Start: journalKey(after + 1), End: []byte{familyJournal + 1}}) {
-			if err != nil || len(l) >= limit {
-				return err
-			}
-			e, err := readEntry(it)
-			if err != nil {
-				return err
-			}
-			l = append(l, e)
-		}
-		return nil
-	})
-	return l, err
-}
-
-func readEntry(it Item) (Entry, error) {
-	if len(it.Key) != 9 {
-		return Entry{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
-	}
-	p, err := openRow(it.Key, it.Value)
-	if err != nil {
-		return Entry{}, err
-	}
-	return decodeEntry(binary.BigEndian.Uint64(it.Key[1:]), p)
-}
-
 // Stats are the figures of a store.
 type Stats struct {
 	Seq      uint64                      // of the last change
+	First    uint64                      // of the first that the journal still has, if there is any
 	Counts   map[string]map[string]int64 // records by tenant and kind; kinds of which there are none are left out
 	DiskSize int64                       // bytes that the engine takes on disk; 0 if it does not know
 }
@@ -325,6 +300,9 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	st := Stats{}
 	err := s.view(ctx, func(r Reader) (err error) {
 		if st.Seq, err = lastSeq(r); err != nil {
+			return err
+		}
+		if st.First, err = firstSeq(r); err != nil {
 			return err
 		}
 		st.Counts, err = counts(r)

@@ -187,7 +187,7 @@ func TestStats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(st), "{3 map[acme:map[User:2] beta:map[User:1]] 0}"; got != want {
+	if got, want := fmt.Sprint(st), "{3 1 map[acme:map[User:2] beta:map[User:1]] 0}"; got != want {
 		t.Errorf("Stats = %s, want %s", got, want)
 	}
 	tenants, err := s.Tenants(t.Context())

@@ -21,6 +21,7 @@ type Tx struct {
 	now    time.Time
 	seq    uint64 // that the first Log of this transaction gets
 	logged uint64
+	wrote  int64 // bytes that the journal rows take
 
 	sweeps sweepView
 	dying  map[Ref]bool // deleted, and not all of their links are gone yet; nil = not looked up
@@ -247,7 +248,9 @@ func (t *Tx) Log(e Entry) error {
 	}
 	e.Seq, e.Time, e.Origin = t.seq+t.logged, t.now, t.origin
 	t.logged++
-	return set(t.w, journalKey(e.Seq), appendEntry(nil, &e))
+	key, value := journalKey(e.Seq), appendEntry(nil, &e)
+	t.wrote += int64(len(key) + sumLen + len(value))
+	return set(t.w, key, value)
 }
 
 // Hit is a record that has a term.

@@ -34,6 +34,7 @@ type Config struct {
 
 	SCIM    SCIM    `toml:"scim"`
 	Storage Storage `toml:"storage"`
+	Journal Journal `toml:"journal"`
 	Limits  Limits  `toml:"limits"`
 	Tokens  Tokens  `toml:"tokens"`
 	Log     Log     `toml:"log"`
@@ -66,6 +67,12 @@ type SCIM struct {
 	MaxScan           int      `toml:"max_scan"`            // resources that one query may examine
 	CursorTimeout     Duration `toml:"cursor_timeout"`      // how long a cursor lives at least
 	Schemas           string   `toml:"schemas"`             // file of custom schemas and resource types, "" for none; relative as Data
+}
+
+// Journal is how much is kept of what was changed, by whom and when.
+type Journal struct {
+	Keep    Duration `toml:"keep"`     // how old an entry may be; 0s = as old as it likes
+	MaxSize Size     `toml:"max_size"` // of all entries, as they are written; 0B = any
 }
 
 // Limits are what one client can ask of the server.
@@ -108,6 +115,7 @@ func Default() Config {
 			CursorTimeout:  Duration{time.Hour},
 		},
 		Storage: Storage{MinFree: Size{352 << 20}},
+		Journal: Journal{MaxSize: Size{1 << 30}},
 		Limits: Limits{
 			Body:           Size{1 << 20},
 			BulkBody:       Size{1 << 20},

@@ -51,6 +51,9 @@ func (l *loader) validate() {
 
 	l.sized("storage.min_free", l.Storage.MinFree, 0, 1<<50)
 
+	l.lasting("journal.keep", l.Journal.Keep, 0, 100*366*day)
+	l.sized("journal.max_size", l.Journal.MaxSize, 0, 1<<50)
+
 	l.sized("limits.body", l.Limits.Body, 4<<10, 64<<20)
 	l.sized("limits.bulk_body", l.Limits.BulkBody, 4<<10, 64<<20)
 	l.between("limits.bulk_operations", l.Limits.BulkOperations, 1, 100_000)

@@ -29,14 +29,15 @@ const (
 
 // Status is what there is to know at a glance. What only a running server knows is in Server.
 type Status struct {
-	Version    string       `json:"version"`          // of the program that answers
-	Data       string       `json:"data"`             // absolute path of the data directory
-	Server     *Server      `json:"server,omitempty"` // nil if none runs and the command looks into the store itself
-	Tenants    []Tenant     `json:"tenants"`          // in order of name; those that hold, or ever held, a resource
-	JournalSeq uint64       `json:"journalSeq"`       // sequence of the latest change
-	DiskBytes  int64        `json:"diskBytes"`        // size of the store
-	Tokens     int          `json:"tokens"`           // in force
-	Expiring   []auth.Token `json:"expiring"`         // those of them that end soon, the next one first
+	Version      string       `json:"version"`          // of the program that answers
+	Data         string       `json:"data"`             // absolute path of the data directory
+	Server       *Server      `json:"server,omitempty"` // nil if none runs and the command looks into the store itself
+	Tenants      []Tenant     `json:"tenants"`          // in order of name; those that hold, or ever held, a resource
+	JournalSeq   uint64       `json:"journalSeq"`       // sequence of the latest change
+	JournalBegin uint64       `json:"journalBegin"`     // sequence of the first change that the journal still has
+	DiskBytes    int64        `json:"diskBytes"`        // size of the store
+	Tokens       int          `json:"tokens"`           // in force
+	Expiring     []auth.Token `json:"expiring"`         // those of them that end soon, the next one first
 
 	Clients   []ClientContact `json:"clients"`   // when each was here last, the latest first
 	FreeBytes int64           `json:"freeBytes"` // room on the disk of the data directory; -1 if nobody looks

@@ -179,7 +179,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Token{}}
+	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, JournalBegin: stats.First, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Token{}}
 	all, err := h.Tokens.List(ctx)
 	if err != nil {
 		return err
