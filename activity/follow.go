@@ -2,6 +2,7 @@ package activity
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"scimbox/storage"
@@ -53,7 +54,13 @@ func (r *Reader) Follow(ctx context.Context, q Query, from Position, emit func(E
 func (r *Reader) follow(ctx context.Context, q Query, from *Position, emit func(Event) error) (more bool, err error) {
 	var rows []storage.Entry
 	if r.Store.LastSeq() >= from.Change {
-		if rows, err = r.Store.Journal(ctx, from.Change-1, followBatch); err != nil {
+		rows, err = r.Store.Journal(ctx, from.Change-1, followBatch)
+		var trimmed *storage.TrimmedError
+		if errors.As(err, &trimmed) { // whoever was away for long goes on with what is kept
+			from.Change = trimmed.First
+			return true, nil
+		}
+		if err != nil {
 			return false, err
 		}
 	}

@@ -228,17 +228,19 @@ const window = 256 // journal rows that are read at once
 // journal yields the rows of the journal below a sequence, the newest first.
 func (r *Reader) journal(ctx context.Context, below uint64) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
-		first, err := r.Store.Journal(ctx, 0, 1)
+		first, err := r.Store.FirstSeq(ctx)
 		if err != nil {
 			yield(storage.Entry{}, err)
 			return
 		}
-		if len(first) == 0 {
-			return
-		}
-		for top := below; top > first[0].Seq; {
-			low := max(first[0].Seq, top-min(top, window))
+		for top := below; top > first; {
+			low := max(first, top-min(top, window))
 			rows, err := r.Store.Journal(ctx, low-1, int(top-low))
+			var trimmed *storage.TrimmedError
+			if errors.As(err, &trimmed) { // meanwhile
+				first = trimmed.First
+				continue
+			}
 			if err != nil {
 				yield(storage.Entry{}, err)
 				return
@@ -442,6 +444,10 @@ func (r *Reader) Get(ctx context.Context, id string) (*Event, error) {
 	switch id[0] {
 	case 'c':
 		rows, err := r.Store.Journal(ctx, seq-1, 1)
+		var trimmed *storage.TrimmedError
+		if errors.As(err, &trimmed) {
+			return nil, ErrNoEvent
+		}
 		if err != nil {
 			return nil, err
 		}
