@@ -22,14 +22,11 @@ const auditBatch = 1000
 func (h *handler) exportAudit(w http.ResponseWriter, r *http.Request) error {
 	v, ctx := r.URL.Query(), r.Context()
 	until := h.Store.LastSeq()
-	first, err := h.Store.Journal(ctx, 0, 1)
+	first, err := h.Store.FirstSeq(ctx)
 	if err != nil {
 		return err
 	}
-	begins := until // before the first change that there is
-	if len(first) > 0 {
-		begins = first[0].Seq - 1
-	}
+	begins := min(first-1, until) // before the first change that there is
 	after := begins
 	if s := v.Get("after"); s != "" {
 		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
