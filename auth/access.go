@@ -92,7 +92,7 @@ func (t *Tokens) authenticate(ctx context.Context, client, presented string, fro
 	if c.id, c.secret, ok = ofClient.parse(presented); !ok {
 		return Token{}, c, ErrMalformed
 	}
-	tok, err := t.verify(ctx, c, sourceOf(from))
+	tok, err := t.verify(ctx, c, from)
 	return tok, c, err
 }
 

@@ -33,18 +33,20 @@ type Client struct {
 	User    string    `json:"user,omitempty"`   // as that of Token
 	Created time.Time `json:"created"`
 	// LastUsed is the last request that was let in with an access token; see Token.LastUsed.
-	LastUsed time.Time      `json:"lastUsed,omitzero"`
-	Revoked  time.Time      `json:"revoked,omitzero"`
-	Version  uint64         `json:"version"` // journal sequence of its last change
-	Secrets  []ClientSecret `json:"secrets"` // the newest last; those that ended may be gone
+	LastUsed    time.Time      `json:"lastUsed,omitzero"`
+	LastAddress string         `json:"lastAddress,omitempty"` // as that of Token
+	Revoked     time.Time      `json:"revoked,omitzero"`
+	Version     uint64         `json:"version"` // journal sequence of its last change
+	Secrets     []ClientSecret `json:"secrets"` // the newest last; those that ended may be gone
 }
 
 // ClientSecret is what is known of a client's secret besides its plain text.
 type ClientSecret struct {
-	ID       string    `json:"id"` // the part of the secret that is not secret
-	Created  time.Time `json:"created"`
-	Expires  time.Time `json:"expires"`           // no access token is issued from this instant on, and none lives longer
-	LastUsed time.Time `json:"lastUsed,omitzero"` // the last access token that it was presented for
+	ID          string    `json:"id"` // the part of the secret that is not secret
+	Created     time.Time `json:"created"`
+	Expires     time.Time `json:"expires"`           // no access token is issued from this instant on, and none lives longer
+	LastUsed    time.Time `json:"lastUsed,omitzero"` // the last access token that it was presented for
+	LastAddress string    `json:"lastAddress,omitempty"`
 }
 
 // clientRow is the body of a client's record.
@@ -210,11 +212,11 @@ func (t *Tokens) readClient(tx *storage.Tx, id string) (Client, error) {
 	if err != nil {
 		return Client{}, err
 	}
-	if c.LastUsed, err = t.lastUse(tx, id); err != nil {
+	if c.LastUsed, c.LastAddress, err = t.lastUse(tx, id); err != nil {
 		return Client{}, err
 	}
 	for i, s := range c.Secrets {
-		if c.Secrets[i].LastUsed, err = t.lastUse(tx, s.ID); err != nil {
+		if c.Secrets[i].LastUsed, c.Secrets[i].LastAddress, err = t.lastUse(tx, s.ID); err != nil {
 			return Client{}, err
 		}
 	}
@@ -226,7 +228,7 @@ func (t *Tokens) readClient(tx *storage.Tx, id string) (Client, error) {
 func (t *Tokens) GetClient(ctx context.Context, which string) (Client, error) {
 	var c Client
 	err := t.store.View(ctx, systemTenant, func(tx *storage.Tx) error {
-		id, err := resolve(tx, clientKind, which)
+		id, err := resolve(tx, clientKind, which, t.now())
 		if err != nil {
 			return err
 		}
@@ -241,7 +243,7 @@ func (t *Tokens) GetClient(ctx context.Context, which string) (Client, error) {
 func (t *Tokens) changeClient(ctx context.Context, which string, by storage.Origin, change func(id string, r *clientRow) (op string, err error)) (Client, error) {
 	var c Client
 	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) error {
-		id, err := resolve(tx, clientKind, which)
+		id, err := resolve(tx, clientKind, which, t.now())
 		if err != nil {
 			return err
 		}
@@ -299,7 +301,7 @@ func (t *Tokens) RevokeSecret(ctx context.Context, which, secret string, by stor
 	})
 }
 
-// Overlap is how long the predecessor of what was rotated stays in force: none of it to MaxTTL.
+// checkOverlap judges how long the predecessor of what was rotated is to stay: not at all, to MaxTTL.
 func checkOverlap(kind string, overlap time.Duration) error {
 	if overlap < 0 || overlap > MaxTTL {
 		return &SpecError{Of: kind, Field: "overlap", Problem: fmt.Sprintf("%v is outside of 0 to 2 years (730 days)", overlap)}

@@ -6,10 +6,12 @@
 //	tokens.go      Tokens: create, list, get, revoke
 //	verify.go      from what was presented to a Token: cache, single flight, bcrypt
 //	limit.go       failed attempts per client address
+//	rotate.go      a successor for a token, while the old one still works
+//	deadline.go    what ends when, and the warnings before it
 //	client.go      OAuth clients and their secrets: create, list, rotate, revoke
 //	access.go      access tokens: issue, keep, read
 //	oauth.go       HTTP: the token endpoint (RFC 6749 section 4.4) and its metadata (RFC 8414)
-//	use.go         last use, and the warning before a token expires
+//	use.go         last use: when, and from where
 //	middleware.go  HTTP: Authorization in, Token in the context out (RFC 6750, RFC 7617, RFC 7644 section 2)
 //
 // A token is a record of kind "token" in the tenant "$system", whichever tenant it opens. Only a bcrypt digest of its

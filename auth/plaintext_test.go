@@ -32,7 +32,7 @@ func TestPlainTextIsNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHouse(t, store, Options{Logger: logger, WarnBefore: MaxTTL, FailureBurst: 3})
+	h := newHouse(t, store, Options{Logger: logger, WarnBefore: []time.Duration{MaxTTL}, FailureBurst: 3})
 	var said bytes.Buffer // errors, answers, lists and the journal
 
 	type kept struct {

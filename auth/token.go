@@ -17,6 +17,7 @@ const (
 	systemTenant = "$system"
 	tokenKind    = "token"
 	useKind      = "token-use"
+	warnedKind   = "token-warned"
 	nameField    = "name" // every token has a name, so that this term also lists them all
 )
 
@@ -58,9 +59,12 @@ type Token struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"` // the token is refused from this instant on
 	// LastUsed is the last request that was let in. After a crash it may be up to a minute older than the truth.
-	LastUsed time.Time `json:"lastUsed,omitzero"`
-	Revoked  time.Time `json:"revoked,omitzero"`
-	Version  uint64    `json:"version"` // journal sequence of its last change
+	LastUsed    time.Time `json:"lastUsed,omitzero"`
+	LastAddress string    `json:"lastAddress,omitempty"` // that it came from, "" for a unix socket
+	Revoked     time.Time `json:"revoked,omitzero"`
+	Successor   string    `json:"successor,omitempty"` // id of the token that Rotate has made in its place
+	Rotated     time.Time `json:"rotated,omitzero"`    // when
+	Version     uint64    `json:"version"`             // journal sequence of its last change
 }
 
 // Active reports whether the token is neither revoked nor, at now, expired.
@@ -154,14 +158,16 @@ func clip(s string) string {
 
 // row is the body of a token's record.
 type row struct {
-	Name    string    `json:"name"`
-	Tenant  string    `json:"tenant"`
-	Scope   Scope     `json:"scope"`
-	Preset  string    `json:"preset,omitempty"`
-	User    string    `json:"user,omitempty"`
-	Expires time.Time `json:"expires"`
-	Revoked time.Time `json:"revoked,omitzero"`
-	Hash    string    `json:"hash"` // bcrypt of the secret part, in its usual text form
+	Name      string    `json:"name"`
+	Tenant    string    `json:"tenant"`
+	Scope     Scope     `json:"scope"`
+	Preset    string    `json:"preset,omitempty"`
+	User      string    `json:"user,omitempty"`
+	Expires   time.Time `json:"expires"`
+	Revoked   time.Time `json:"revoked,omitzero"`
+	Successor string    `json:"successor,omitempty"`
+	Rotated   time.Time `json:"rotated,omitzero"`
+	Hash      string    `json:"hash"` // bcrypt of the secret part, in its usual text form
 }
 
 func (r row) record(id string, stamp storage.Stamp) (storage.Record, error) {
@@ -185,7 +191,7 @@ func decodeRow(rec storage.Record) (Token, row, error) {
 	}
 	return Token{
 		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset, User: r.User,
-		Created: rec.Created, Expires: r.Expires, Revoked: r.Revoked, Version: rec.Version,
+		Created: rec.Created, Expires: r.Expires, Revoked: r.Revoked, Successor: r.Successor, Rotated: r.Rotated, Version: rec.Version,
 	}, r, nil
 }
 
@@ -195,16 +201,17 @@ func tokenRef(id string) storage.Ref {
 
 // detail is what the journal keeps of a change to a token.
 type detail struct {
-	Name    string    `json:"name"`
-	Tenant  string    `json:"tenant"`
-	Scope   Scope     `json:"scope"`
-	Preset  string    `json:"preset,omitempty"`
-	User    string    `json:"user,omitempty"`
-	Expires time.Time `json:"expires"`
+	Name      string    `json:"name"`
+	Tenant    string    `json:"tenant"`
+	Scope     Scope     `json:"scope"`
+	Preset    string    `json:"preset,omitempty"`
+	User      string    `json:"user,omitempty"`
+	Expires   time.Time `json:"expires"`
+	Successor string    `json:"successor,omitempty"`
 }
 
 func (r row) detail() ([]byte, error) {
-	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.User, r.Expires})
+	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.User, r.Expires, r.Successor})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the journal row of token %q: %w", r.Name, err)
 	}

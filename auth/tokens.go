@@ -29,9 +29,9 @@ type Options struct {
 	Logger      *slog.Logger       // nil = discard
 	ValidPreset func(string) error // says why a client preset cannot be; nil takes every name
 
-	// WarnBefore is how long before its expiry a token is first complained about in the log, at start and then once a day;
-	// 0 = never.
-	WarnBefore time.Duration
+	// WarnBefore are the times before its expiry at which a token, or a secret of a client, is complained about in the log,
+	// once each; nil = never. One that is longer than the token's whole life is passed over.
+	WarnBefore []time.Duration
 
 	// Cost is bcrypt's cost for new tokens, default 10. A failed attempt with an unknown id costs as much, so that a change
 	// of Cost lets tokens of the old cost be told from unknown ones by the clock, until they are replaced.
@@ -51,7 +51,7 @@ type Tokens struct {
 	now         func() time.Time
 	log         *slog.Logger
 	validPreset func(string) error
-	warnBefore  time.Duration
+	warnBefore  []time.Duration // the shortest first
 	cost        int
 	compare     func(hash, secret []byte) error // bcrypt; tests count its calls
 	dummy       []byte                          // hash that stands in for the one of an unknown id
@@ -88,7 +88,7 @@ func New(store *storage.Store, o Options) *Tokens {
 		now:         o.Clock,
 		log:         o.Logger,
 		validPreset: o.ValidPreset,
-		warnBefore:  o.WarnBefore,
+		warnBefore:  slices.Sorted(slices.Values(o.WarnBefore)),
 		cost:        o.Cost,
 		compare:     bcrypt.CompareHashAndPassword,
 		dummy:       dummyHash(o.Cost),
@@ -137,31 +137,45 @@ func (t *Tokens) Create(ctx context.Context, spec Spec, by storage.Origin) (Toke
 	if err != nil {
 		return Token{}, Secret{}, err
 	}
-	id, plain := newID(), newPlain()
-	hash, err := bcrypt.GenerateFromPassword([]byte(plain), t.cost)
+	id, plain, hash, err := t.newToken()
 	if err != nil {
-		return Token{}, Secret{}, fmt.Errorf("hashing a new token: %w", err)
+		return Token{}, Secret{}, err
 	}
 	r := row{
 		Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset, User: spec.User,
-		Expires: t.now().Add(spec.TTL).UTC().Truncate(time.Microsecond), Hash: string(hash),
+		Expires: t.now().Add(spec.TTL).UTC().Truncate(time.Microsecond), Hash: hash,
 	}
 	var tok Token
 	err = t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) error {
-		taken, err := tx.Has(tokenKind, id)
-		if err != nil {
-			return err
-		}
-		if taken {
-			return fmt.Errorf("the random id %s is taken; nothing was changed, try again", id)
-		}
-		tok, err = put(tx, id, r, storage.Stamp{}, "create")
+		tok, err = putNew(tx, id, r)
 		return err
 	})
 	if err != nil {
 		return Token{}, Secret{}, fmt.Errorf("creating token %q: %w", spec.Name, err)
 	}
 	return tok, newSecret(compose(id, plain)), nil
+}
+
+// newToken makes what only its owner will know of a token, and its digest.
+func (t *Tokens) newToken() (id, plain, hash string, err error) {
+	id, plain = newID(), newPlain()
+	digest, err := bcrypt.GenerateFromPassword([]byte(plain), t.cost)
+	if err != nil {
+		return "", "", "", fmt.Errorf("hashing a new token: %w", err)
+	}
+	return id, plain, string(digest), nil
+}
+
+// putNew is put for a token that is not there yet.
+func putNew(tx *storage.Tx, id string, r row) (Token, error) {
+	taken, err := tx.Has(tokenKind, id)
+	if err != nil {
+		return Token{}, err
+	}
+	if taken {
+		return Token{}, fmt.Errorf("the random id %s is taken; nothing was changed, try again", id)
+	}
+	return put(tx, id, r, storage.Stamp{}, "create")
 }
 
 // put writes a token and its journal row.
@@ -214,7 +228,7 @@ func (t *Tokens) List(ctx context.Context) ([]Token, error) {
 func (t *Tokens) Get(ctx context.Context, which string) (Token, error) {
 	var tok Token
 	err := t.store.View(ctx, systemTenant, func(tx *storage.Tx) error {
-		id, err := resolve(tx, tokenKind, which)
+		id, err := resolve(tx, tokenKind, which, t.now())
 		if err != nil {
 			return err
 		}
@@ -229,7 +243,7 @@ func (t *Tokens) Get(ctx context.Context, which string) (Token, error) {
 func (t *Tokens) Revoke(ctx context.Context, which string, by storage.Origin) error {
 	var id string
 	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
-		if id, err = resolve(tx, tokenKind, which); err != nil {
+		if id, err = resolve(tx, tokenKind, which, t.now()); err != nil {
 			return err
 		}
 		rec, err := tx.Get(tokenKind, id)
@@ -251,7 +265,7 @@ func (t *Tokens) Revoke(ctx context.Context, which string, by storage.Origin) er
 }
 
 // resolve finds the id of the token or the client that which names.
-func resolve(tx *storage.Tx, kind, which string) (string, error) {
+func resolve(tx *storage.Tx, kind, which string, now time.Time) (string, error) {
 	which = strings.TrimSpace(which)
 	if id, _, ok := parse(which); ok {
 		which = id // somebody holds a leaked token in hand and wants it gone
@@ -274,12 +288,12 @@ func resolve(tx *storage.Tx, kind, which string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		revoked, err := isRevoked(rec)
+		past, err := isPast(rec, now)
 		if err != nil {
 			return "", err
 		}
 		all = append(all, hit.ID)
-		if !revoked {
+		if !past {
 			live = append(live, hit.ID)
 		}
 	}
@@ -294,13 +308,15 @@ func resolve(tx *storage.Tx, kind, which string) (string, error) {
 	return "", &LookupError{Kind: kind, Given: clip(which), IDs: all}
 }
 
-func isRevoked(rec storage.Record) (bool, error) {
+// isPast reports whether nobody means a token or a client by its name any more: it is revoked, or was rotated and has ended
+// since.
+func isPast(rec storage.Record, now time.Time) (bool, error) {
 	if rec.Kind == clientKind {
 		c, _, err := decodeClient(rec)
 		return !c.Revoked.IsZero(), err
 	}
 	tok, _, err := decodeRow(rec)
-	return !tok.Revoked.IsZero(), err
+	return !tok.Revoked.IsZero() || tok.Successor != "" && !tok.Active(now), err
 }
 
 // LookupError says that no token, or more than one, is meant by what was given. It is storage.ErrNotFound if none is.
@@ -335,17 +351,4 @@ func wrapUnlessLookup(doing string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: %w", doing, err)
-}
-
-// Expiring returns the tokens in force at now that expire within the given time from it, the next to expire first.
-func (t *Tokens) Expiring(ctx context.Context, now time.Time, within time.Duration) ([]Token, error) {
-	list, err := t.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list = slices.DeleteFunc(list, func(tok Token) bool {
-		return !tok.Active(now) || tok.Expires.Sub(now) > within
-	})
-	slices.SortStableFunc(list, func(a, b Token) int { return a.Expires.Compare(b.Expires) })
-	return list, nil
 }

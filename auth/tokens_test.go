@@ -197,7 +197,7 @@ func TestJournal(t *testing.T) {
 			t.Errorf("row %d: %+v", i, got)
 		}
 		var d detail
-		if err := json.Unmarshal(got.Detail, &d); err != nil || d != (detail{"entra", "acme", ScopeWrite, "okta", "", tok.Expires}) {
+		if err := json.Unmarshal(got.Detail, &d); err != nil || d != (detail{Name: "entra", Tenant: "acme", Scope: ScopeWrite, Preset: "okta", Expires: tok.Expires}) {
 			t.Errorf("row %d: %s, %v", i, got.Detail, err)
 		}
 		_, secret, _ := parse(plain)

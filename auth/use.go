@@ -4,23 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"scimbox/storage"
 )
 
-const (
-	useEvery  = time.Minute
-	warnEvery = 24 * time.Hour
-)
+const useEvery = time.Minute
 
 // use is what is remembered of a token's use. Entries come only from tokens whose record was found, so that guessing
 // cannot fill the memory.
 type use struct {
 	last       atomic.Int64 // Unix microseconds, 0 = not used since the start
+	from       atomic.Pointer[netip.Addr]
 	written    int64        // last, as the store has it; only flushUses touches it
 	complained atomic.Int64 // Unix microseconds of the last complaint in the log
+}
+
+// note keeps that a request was let in. It is called for each, and costs two reads and a write.
+func (u *use) note(now time.Time, from netip.Addr) {
+	if p := u.from.Load(); p == nil || *p != from {
+		u.from.Store(&from)
+	}
+	u.last.Store(now.UnixMicro())
+}
+
+// address is where the last request came from, "" if it had none or there was none.
+func (u *use) address() string {
+	if p := u.from.Load(); p != nil && p.IsValid() {
+		return p.String()
+	}
+	return ""
 }
 
 func (t *Tokens) useOf(id string) *use {
@@ -34,10 +50,10 @@ func (t *Tokens) useOf(id string) *use {
 	return u
 }
 
-// keep writes down uses every minute and warns of tokens about to expire every day, until ctx ends.
+// keep writes down uses every minute and looks for tokens about to expire every few, until ctx ends.
 func (t *Tokens) keep(ctx context.Context) {
 	defer close(t.done)
-	uses, warnings := time.NewTicker(useEvery), time.NewTicker(warnEvery)
+	uses, warnings := time.NewTicker(useEvery), time.NewTicker(lookEvery)
 	defer uses.Stop()
 	defer warnings.Stop()
 	t.warnExpiring(ctx)
@@ -58,11 +74,15 @@ func (t *Tokens) keep(ctx context.Context) {
 // flushUses writes the last use of every token used since it was last written, all in one transaction and without a
 // journal row. It is never called twice at a time.
 func (t *Tokens) flushUses(ctx context.Context) error {
-	due := make(map[string]int64)
+	type seen struct {
+		last int64
+		from string
+	}
+	due := make(map[string]seen)
 	t.mu.Lock()
 	for id, u := range t.uses {
 		if last := u.last.Load(); last != u.written {
-			due[id] = last
+			due[id] = seen{last, u.address()}
 		}
 	}
 	t.mu.Unlock()
@@ -70,8 +90,8 @@ func (t *Tokens) flushUses(ctx context.Context) error {
 		return nil
 	}
 	err := t.store.Update(ctx, systemTenant, storage.Origin{Actor: "local"}, func(tx *storage.Tx) error {
-		for id, last := range due {
-			if err := putUse(tx, id, time.UnixMicro(last)); err != nil {
+		for id, s := range due {
+			if err := putUse(tx, id, time.UnixMicro(s.last), s.from); err != nil {
 				return err
 			}
 		}
@@ -82,24 +102,34 @@ func (t *Tokens) flushUses(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, last := range due {
-		t.uses[id].written = last
+	for id, s := range due {
+		t.uses[id].written = s.last
 	}
 	return nil
 }
 
-func putUse(tx *storage.Tx, id string, last time.Time) error {
+// putUse writes a use: its time, and after a space the address if there is one.
+func putUse(tx *storage.Tx, id string, last time.Time, from string) error {
+	body := last.UTC().AppendFormat(nil, time.RFC3339Nano)
+	if from != "" {
+		body = append(append(body, ' '), from...)
+	}
+	return putQuietly(tx, useKind, id, body)
+}
+
+// putQuietly writes a record that is no change of anything that somebody decides: without a journal row.
+func putQuietly(tx *storage.Tx, kind, id string, body []byte) error {
 	var prev storage.Stamp
-	switch rec, err := tx.Get(useKind, id); {
+	switch rec, err := tx.Get(kind, id); {
 	case err == nil:
 		prev = rec.Stamp
 	case !errors.Is(err, storage.ErrNotFound):
 		return err
 	}
 	return tx.Put(storage.Record{
-		Ref:   storage.Ref{Tenant: systemTenant, Kind: useKind, ID: id},
+		Ref:   storage.Ref{Tenant: systemTenant, Kind: kind, ID: id},
 		Stamp: tx.Stamp(prev),
-		Body:  last.UTC().AppendFormat(nil, time.RFC3339Nano),
+		Body:  body,
 	})
 }
 
@@ -113,51 +143,30 @@ func (t *Tokens) read(tx *storage.Tx, id string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	tok.LastUsed, err = t.lastUse(tx, id)
+	tok.LastUsed, tok.LastAddress, err = t.lastUse(tx, id)
 	return tok, err
 }
 
-// lastUse returns the last use of a token, a client or a client's secret, from the store or from memory, whichever is later;
-// zero for none.
-func (t *Tokens) lastUse(tx *storage.Tx, id string) (last time.Time, err error) {
+// lastUse returns the last use of a token, a client or a client's secret and where it came from, from the store or from
+// memory, whichever is later; zero for none.
+func (t *Tokens) lastUse(tx *storage.Tx, id string) (last time.Time, from string, err error) {
 	switch rec, err := tx.Get(useKind, id); {
 	case err == nil:
-		if last, err = time.Parse(time.RFC3339Nano, string(rec.Body)); err != nil {
-			return time.Time{}, fmt.Errorf("the last use of %s cannot be read (scimbox check examines the store): %w", id, err)
+		var text string
+		text, from, _ = strings.Cut(string(rec.Body), " ")
+		if last, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return time.Time{}, "", fmt.Errorf("the last use of %s cannot be read (scimbox check examines the store): %w", id, err)
 		}
 	case !errors.Is(err, storage.ErrNotFound):
-		return time.Time{}, err
+		return time.Time{}, "", err
 	}
 	t.mu.Lock()
 	u := t.uses[id]
 	t.mu.Unlock()
 	if u != nil {
 		if at := u.last.Load(); at != 0 && time.UnixMicro(at).After(last) {
-			last = time.UnixMicro(at).UTC()
+			last, from = time.UnixMicro(at).UTC(), u.address()
 		}
 	}
-	return last, nil
-}
-
-func (t *Tokens) warnExpiring(ctx context.Context) {
-	if t.warnBefore <= 0 {
-		return
-	}
-	now := t.now()
-	list, err := t.Expiring(ctx, now, t.warnBefore)
-	if err != nil {
-		if ctx.Err() == nil {
-			t.log.Warn("tokens could not be examined for their expiry", "error", err)
-		}
-		return
-	}
-	for _, tok := range list {
-		used := "never"
-		if !tok.LastUsed.IsZero() {
-			used = tok.LastUsed.Format(time.RFC3339)
-		}
-		t.log.Warn("a token expires soon; make a new one with scimbox token create and give it to the client",
-			"token", tok.ID, "name", tok.Name, "tenant", tok.Tenant, "expires", tok.Expires,
-			"in", tok.Expires.Sub(now).Round(time.Minute).String(), "last_used", used)
-	}
+	return last, from, nil
 }

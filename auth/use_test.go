@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,67 +125,5 @@ func TestFailedWriteOfUseIsRepeated(t *testing.T) {
 		if err := h.Close(); err == nil {
 			t.Error("Close says nothing of the use that it could not write")
 		}
-	})
-}
-
-func TestExpiring(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := openHouse(t, Options{WarnBefore: 14 * day})
-		synctest.Wait() // the look around at the start finds nothing
-		late, _ := h.create(Spec{Name: "a late", TTL: 30 * day})
-		soon, _ := h.create(Spec{Name: "b soon", TTL: 14 * day})
-		sooner, _ := h.create(Spec{Name: "c sooner", TTL: 2 * day})
-		gone, _ := h.create(Spec{Name: "d revoked", TTL: 2 * day})
-		h.create(Spec{Name: "e expired", TTL: time.Minute})
-		if err := h.Revoke(t.Context(), gone.ID, admin); err != nil {
-			t.Fatal(err)
-		}
-		now := time.Now().Add(time.Minute)
-		got, err := h.Expiring(t.Context(), now, 14*day)
-		if err != nil || len(got) != 2 || got[0].ID != sooner.ID || got[1].ID != soon.ID {
-			t.Errorf("Expiring: %+v, %v", got, err)
-		}
-
-		const msg = "a token expires soon; make a new one with scimbox token create and give it to the client"
-		warned := func(h *house, want ...Token) {
-			t.Helper()
-			synctest.Wait()
-			lines := h.log.lines(t, msg)
-			if len(lines) != len(want) {
-				t.Errorf("%d warnings, want %d: %v", len(lines), len(want), lines)
-				return
-			}
-			for i, tok := range want {
-				if lines[i]["token"] != tok.ID || lines[i]["name"] != tok.Name || lines[i]["level"] != "WARN" || lines[i]["in"] == nil {
-					t.Errorf("warning %d: %v, want one of %s", i, lines[i], tok.Name)
-				}
-			}
-		}
-		warned(h)
-		time.Sleep(day)
-		synctest.Wait()
-		if log := h.log.String(); !strings.Contains(log, `"in":"24h0m0s"`) || !strings.Contains(log, `"last_used":"never"`) {
-			t.Errorf("a person cannot read: %s", log)
-		}
-		warned(h, sooner, soon)
-		time.Sleep(day)
-		warned(h, soon) // the other one has expired
-
-		again := newHouse(t, h.store, Options{WarnBefore: 14 * day})
-		warned(again, soon) // at the start
-		if err := again.Close(); err != nil {
-			t.Fatal(err)
-		}
-		silent := newHouse(t, h.store, Options{})
-		time.Sleep(2 * day)
-		warned(silent)
-		if err := silent.Close(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(15 * day)
-		synctest.Wait()
-		h.log.lines(t, msg)
-		time.Sleep(day)
-		warned(h, late)
 	})
 }

@@ -66,11 +66,11 @@ func (t *Tokens) Verify(ctx context.Context, presented string, client netip.Addr
 	if c.family == ofClient {
 		return Token{}, ErrClientSecret
 	}
-	return t.verify(ctx, c, sourceOf(client))
+	return t.verify(ctx, c, client)
 }
 
-func (t *Tokens) verify(ctx context.Context, c credential, source netip.Addr) (Token, error) {
-	key, cache := c.key(), t.cacheOf(c.family)
+func (t *Tokens) verify(ctx context.Context, c credential, client netip.Addr) (Token, error) {
+	key, cache, source := c.key(), t.cacheOf(c.family), sourceOf(client)
 	for {
 		e, warm := cache.Get(key)
 		if !warm {
@@ -82,7 +82,7 @@ func (t *Tokens) verify(ctx context.Context, c credential, source netip.Addr) (T
 				return Token{}, err
 			}
 		}
-		tok, err := t.admit(ctx, key, e, source)
+		tok, err := t.admit(ctx, key, e, client)
 		if errors.Is(err, errReplaced) {
 			continue
 		}
@@ -180,7 +180,7 @@ func (t *Tokens) holds(ctx context.Context, c credential, hash []byte) (bool, er
 }
 
 // admit lets the holder of a proven secret in if the token is in force at this moment.
-func (t *Tokens) admit(ctx context.Context, key [sha256.Size]byte, e *entry, source netip.Addr) (Token, error) {
+func (t *Tokens) admit(ctx context.Context, key [sha256.Size]byte, e *entry, client netip.Addr) (Token, error) {
 	cache := t.cacheOf(e.family)
 	if t.store.LastSeq() != e.seq {
 		fresh, err := t.load(ctx, e.credential)
@@ -201,17 +201,17 @@ func (t *Tokens) admit(ctx context.Context, key [sha256.Size]byte, e *entry, sou
 	}
 	if !e.token.Revoked.IsZero() {
 		cache.Remove(key)
-		t.complain(e, "a revoked "+e.what()+" was used", source)
+		t.complain(e, "a revoked "+e.what()+" was used", client)
 		return Token{}, ErrRevoked
 	}
 	now := t.now()
 	if !now.Before(e.token.Expires) {
 		if e.family != ofAccess { // of which every client gets a new one when this happens
-			t.complain(e, "an expired "+e.what()+" was used", source)
+			t.complain(e, "an expired "+e.what()+" was used", client)
 		}
 		return Token{}, ErrExpired
 	}
-	e.use.last.Store(now.UnixMicro())
+	e.use.note(now, client.Unmap())
 	return e.token, nil
 }
 

@@ -145,13 +145,13 @@ func clientRows(list []control.OAuthClient, now time.Time) [][]string {
 		if !c.Revoked.IsZero() {
 			state = "revoked " + moment(c.Revoked)
 		}
-		rows = append(rows, []string{c.ID, c.Name, c.Tenant, string(c.Scope), moment(c.Created), state, used(c.LastUsed, now)})
+		rows = append(rows, []string{c.ID, c.Name, c.Tenant, string(c.Scope), moment(c.Created), state, used(c.LastUsed, c.LastAddress, now)})
 		for _, s := range c.Secrets {
 			end := state
 			if end == "" {
 				end = expires(s.Expires, now)
 			}
-			rows = append(rows, []string{s.ID, "  secret", "", "", moment(s.Created), end, used(s.LastUsed, now)})
+			rows = append(rows, []string{s.ID, "  secret", "", "", moment(s.Created), end, used(s.LastUsed, s.LastAddress, now)})
 		}
 	}
 	return rows
@@ -189,12 +189,8 @@ longer than it would have; with --overlap 0d it ends now, and every access token
 		}),
 		ValidArgsFunction: a.completeClients,
 	}
-	cmd.Flags().StringVar(&overlap, "overlap", "7d", "`time` that the secret it has stays in force for")
-	cmd.Flags().StringVar(&ttl, "ttl", "", "`lifetime` of the secret such as 30d or 26w, from 1m to 730d (default: tokens.lifetime)")
+	rotateFlags(cmd, &overlap, &ttl, "secret")
 	a.jsonFlag(cmd)
-	for _, name := range []string{"overlap", "ttl"} {
-		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
-	}
 	return cmd
 }
 

@@ -67,8 +67,8 @@ func statusRows(s control.Status, now time.Time) [][]string {
 		[]string{"Changes", changes(s)},
 		[]string{"Tokens", fmt.Sprintf("%d in force", s.Tokens)},
 	)
-	for _, t := range s.Expiring {
-		rows = append(rows, []string{"", fmt.Sprintf("%s (%s) expires %s", t.Name, t.ID, distance(t.Expires, now))})
+	for _, d := range s.Expiring {
+		rows = append(rows, []string{"", deadline(d, now)})
 	}
 	for i, t := range s.Tenants {
 		rows = append(rows, []string{onlyFirst(i, "Tenants"), t.Name + ": " + resources(t.Resources)})
@@ -92,6 +92,22 @@ func changes(s control.Status) string {
 		n += fmt.Sprintf(", the journal has them from %d on", s.JournalBegin)
 	}
 	return n
+}
+
+// deadline says what ends when, and, of what has a successor, whether it is still used.
+func deadline(d control.Deadline, now time.Time) string {
+	what := d.ID
+	if d.Client != "" {
+		what = "secret " + d.ID + " of client " + d.Client
+	}
+	text := fmt.Sprintf("%s (%s) expires %s", d.Name, what, distance(d.Expires, now))
+	switch {
+	case d.Successor == "":
+		return text
+	case d.StillUsed():
+		return text + "; rotated to " + d.Successor + ", and still used: " + used(d.LastUsed, d.LastAddress, now)
+	}
+	return text + "; rotated to " + d.Successor + ", and not used since"
 }
 
 func onlyFirst(i int, label string) string {

@@ -13,15 +13,15 @@ import (
 func (a *app) newToken() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Make, list and revoke the tokens of clients",
+		Short: "Make, list, rotate and revoke the tokens of clients",
 		Long: `A token lets one client in: it names the tenant whose resources the client sees, whether it may write, and
-when it ends. Its plain text is shown when it is made and never again. To replace one, make the next, give it to the
-client, and then revoke the old one: both work until then.`,
+when it ends. Its plain text is shown when it is made and never again. To replace one, rotate it and give
+the successor to the client: both work for a while, and the list shows which of the two is in use.`,
 		Example: `  scimbox token create --name entra --scope write --preset entra
   scimbox token list`,
 		RunE: a.group,
 	}
-	cmd.AddCommand(a.newTokenCreate(), a.newTokenList(), a.newTokenRevoke())
+	cmd.AddCommand(a.newTokenCreate(), a.newTokenList(), a.newTokenRotate(), a.newTokenRevoke())
 	return cmd
 }
 
@@ -109,7 +109,7 @@ func (a *app) newTokenList() *cobra.Command {
 				rows := [][]string{{"ID", "NAME", "TENANT", "SCOPE", "CREATED", "EXPIRES", "LAST USED"}}
 				now := time.Now()
 				for _, t := range list {
-					rows = append(rows, []string{t.ID, t.Name, t.Tenant, string(t.Scope), moment(t.Created), ends(t, now), used(t.LastUsed, now)})
+					rows = append(rows, []string{t.ID, t.Name, t.Tenant, string(t.Scope), moment(t.Created), ends(t, now), used(t.LastUsed, t.LastAddress, now)})
 				}
 				return table(a.Stdout, rows)
 			})
@@ -125,7 +125,11 @@ func ends(t control.Token, now time.Time) string {
 	case !t.Revoked.IsZero():
 		return "revoked " + moment(t.Revoked)
 	}
-	return expires(t.Expires, now)
+	end := expires(t.Expires, now)
+	if t.Successor != "" {
+		end += ", rotated to " + t.Successor
+	}
+	return end
 }
 
 func expires(end, now time.Time) string {
@@ -136,11 +140,15 @@ func expires(end, now time.Time) string {
 	return text
 }
 
-func used(last, now time.Time) string {
-	if last.IsZero() {
+// used says when something was last used, and from where.
+func used(last time.Time, from string, now time.Time) string {
+	switch {
+	case last.IsZero():
 		return "never"
+	case from == "":
+		return distance(last, now)
 	}
-	return distance(last, now)
+	return distance(last, now) + " from " + from
 }
 
 func (a *app) newTokenRevoke() *cobra.Command {

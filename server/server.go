@@ -121,7 +121,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
-	if s.house, err = openHouse(ctx, s.o, s.o.Config.Tokens.WarnBefore.Duration); err != nil {
+	if s.house, err = openHouse(ctx, s.o, s.o.Config.Tokens.WarnBefore.Durations()); err != nil {
 		return err
 	}
 	types, err := scim.NewTypes(s.o.Config.SCIM.Schemas)

@@ -35,11 +35,11 @@ type House struct {
 // somebody does.
 func OpenHouse(ctx context.Context, o Options) (*House, error) {
 	o.fill()
-	return openHouse(ctx, o, 0)
+	return openHouse(ctx, o, nil)
 }
 
-// openHouse does the same; the log complains of tokens from the time warn before their expiry on, 0 = never.
-func openHouse(ctx context.Context, o Options, warn time.Duration) (*House, error) {
+// openHouse does the same; the log complains of tokens at the times warn before their expiry, nil = never.
+func openHouse(ctx context.Context, o Options, warn []time.Duration) (*House, error) {
 	if err := makeDirectory(o.Config.Data, o.Logger); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (h *House) Alive(ctx context.Context) error {
 func (h *House) Backend() *control.Backend {
 	return &control.Backend{
 		Store: h.Store, Tokens: h.Tokens, Version: h.o.Version, Data: h.o.Config.Data,
-		TTL: h.o.Config.Tokens.Lifetime.Duration, Warn: h.o.Config.Tokens.WarnBefore.Duration,
+		TTL: h.o.Config.Tokens.Lifetime.Duration, Warn: h.o.Config.Tokens.WarnBefore.Longest(),
 		Clock: h.o.Clock, Logger: h.o.Logger,
 		Activity: h.Activity(), Resources: h.resources().backend(),
 	}

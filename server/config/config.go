@@ -89,7 +89,7 @@ type Limits struct {
 // Tokens is the life of tokens.
 type Tokens struct {
 	Lifetime   Duration `toml:"lifetime"`    // of a token for which none is named
-	WarnBefore Duration `toml:"warn_before"` // time before its expiry from which a token is complained about; 0s = never
+	WarnBefore Times    `toml:"warn_before"` // times before its expiry at which a token is complained about, once each; none = never
 }
 
 // Log is what is written to standard error.
@@ -127,7 +127,7 @@ func Default() Config {
 		},
 		Tokens: Tokens{
 			Lifetime:   Duration{180 * day},
-			WarnBefore: Duration{14 * day},
+			WarnBefore: Times{{30 * day}, {7 * day}, {day}},
 		},
 		Log: Log{Level: "info", Format: "auto"},
 

@@ -153,7 +153,7 @@ func TestEnvironment(t *testing.T) {
 			"listen": "[::1]:9000", "trusted_proxies": " 10.0.0.0/8 , ::1,", "data": "elsewhere", "public_url": "https://scim.example.com",
 			"scim.password": "refuse", "scim.group_names": "free", "scim.unknown_members": "refuse", "scim.default_results": "7",
 			"scim.max_results": "101", "scim.max_scan": "5", "scim.cursor_timeout": "2h", "scim.schemas": schemas,
-			"limits.bulk_operations": "3", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
+			"limits.bulk_operations": "3", "tokens.warn_before": "20d, 2d", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
 		}[k.path]
 		if text == "" {
 			switch reflect.TypeFor[Config]().FieldByIndex(k.index).Type {
@@ -408,6 +408,35 @@ func TestActivity(t *testing.T) {
 	for _, right := range []string{"KEEP=0s", "BODY=0B", "MASK=urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department,name.familyName"} {
 		if _, err := Load(Options{Env: []string{"SCIMBOX_ACTIVITY_" + right}}); err != nil {
 			t.Errorf("%s: %v", right, err)
+		}
+	}
+}
+
+// The times of a warning are a list; one alone, as it was written before there were several, is one of them.
+func TestTimes(t *testing.T) {
+	for text, want := range map[string]string{
+		`["30d", "7d", "1d"]`: "30d,7d,1d", `"14d"`: "14d", `"0s"`: "", `[]`: "", `"2d, 12h"`: "2d,12h", `["1w"]`: "7d",
+	} {
+		file := filepath.Join(t.TempDir(), "scimbox.toml")
+		if err := os.WriteFile(file, []byte("[tokens]\nwarn_before = "+text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(Options{File: file})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := c.Tokens.WarnBefore.String(); got != want {
+			t.Errorf("%s is %s, want %s", text, got, want)
+		}
+	}
+	for _, text := range []string{"14", `["14"]`, `"soon"`, `["900d"]`, "true"} {
+		file := filepath.Join(t.TempDir(), "scimbox.toml")
+		if err := os.WriteFile(file, []byte("[tokens]\nwarn_before = "+text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(Options{File: file}); err == nil || !strings.Contains(err.Error(), "tokens.warn_before") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

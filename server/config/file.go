@@ -156,6 +156,10 @@ func scalar(n *unstable.Node, t reflect.Type) (string, error) {
 	switch {
 	case t == reflect.TypeFor[List]():
 		return list(n)
+	case t == reflect.TypeFor[Times]() && n.Kind == unstable.Array:
+		return list(n)
+	case t == reflect.TypeFor[Times]() && n.Kind != unstable.String:
+		return "", fmt.Errorf(`%s is no list of durations; write ["30d", "7d"]`, described(n))
 	case t == reflect.TypeFor[Duration]() && n.Kind != unstable.String:
 		return "", fmt.Errorf("%s is no duration; %s", described(n), durationForm)
 	case t == reflect.TypeFor[Size]() && n.Kind != unstable.String:

@@ -195,6 +195,8 @@ func assign(v reflect.Value, text string) error {
 		return p.UnmarshalText([]byte(text))
 	case *List:
 		*p = parseList(text)
+	case *Times:
+		return p.parse(text)
 	case *string:
 		*p = text
 	case *bool:

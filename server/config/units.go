@@ -130,6 +130,52 @@ func (d Duration) String() string {
 	return d.Duration.String()
 }
 
+// Times are several durations: ["30d", "7d"] in the file, 30d,7d in the environment. A duration alone is one of them, as it
+// was written when there could be but one, and 0s, or an empty list, is none.
+type Times []Duration
+
+// parse reads what String prints.
+func (t *Times) parse(text string) error {
+	l := Times{}
+	for _, entry := range parseList(text) {
+		d, err := ParseDuration(entry)
+		if err != nil {
+			return err
+		}
+		if d != 0 {
+			l = append(l, Duration{d})
+		}
+	}
+	*t = l
+	return nil
+}
+
+// String prints the times as the environment has them.
+func (t Times) String() string {
+	var l []string
+	for _, d := range t {
+		l = append(l, d.String())
+	}
+	return strings.Join(l, ",")
+}
+
+// Durations returns the times as package time has them.
+func (t Times) Durations() []time.Duration {
+	var l []time.Duration
+	for _, d := range t {
+		l = append(l, d.Duration)
+	}
+	return l
+}
+
+// Longest returns the longest of them, 0 of none.
+func (t Times) Longest() (longest time.Duration) {
+	for _, d := range t {
+		longest = max(longest, d.Duration)
+	}
+	return longest
+}
+
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (s *Size) UnmarshalText(text []byte) (err error) {
 	s.Bytes, err = ParseSize(string(text))

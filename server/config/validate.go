@@ -63,7 +63,9 @@ func (l *loader) validate() {
 	l.lasting("limits.idle_timeout", l.Limits.IdleTimeout, time.Second, day)
 
 	l.lasting("tokens.lifetime", l.Tokens.Lifetime, auth.MinTTL, auth.MaxTTL)
-	l.lasting("tokens.warn_before", l.Tokens.WarnBefore, 0, auth.MaxTTL)
+	for _, d := range l.Tokens.WarnBefore {
+		l.lasting("tokens.warn_before", d, 0, auth.MaxTTL)
+	}
 
 	l.activity()
 

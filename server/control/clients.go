@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
 
 	"scimbox/auth"
 )
@@ -21,12 +20,6 @@ type ClientSecret = auth.ClientSecret
 type CreatedClient struct {
 	auth.Client
 	Secret string `json:"secret"`
-}
-
-// Rotate asks for a successor of a token or of a client's secret.
-type Rotate struct {
-	Overlap time.Duration `json:"overlap"` // nanoseconds that the predecessor stays for; 0 ends it now
-	TTL     time.Duration `json:"ttl"`     // nanoseconds; 0 is the lifetime of the configuration
 }
 
 // Clients lists all clients, also those revoked, in order of name, creation, id.

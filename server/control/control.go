@@ -2,6 +2,7 @@
 //
 //	control.go   what is asked and answered: Status, Created, Report, Error
 //	handler.go   the side that answers, on a Backend
+//	rotate.go    both sides of the rotation of tokens
 //	clients.go   both sides of what is asked about OAuth clients
 //	client.go    the side that asks
 //	activity.go  resources.go  audit.go   both sides of what was done, of resources, and of the journal for auditors
@@ -29,15 +30,15 @@ const (
 
 // Status is what there is to know at a glance. What only a running server knows is in Server.
 type Status struct {
-	Version      string       `json:"version"`          // of the program that answers
-	Data         string       `json:"data"`             // absolute path of the data directory
-	Server       *Server      `json:"server,omitempty"` // nil if none runs and the command looks into the store itself
-	Tenants      []Tenant     `json:"tenants"`          // in order of name; those that hold, or ever held, a resource
-	JournalSeq   uint64       `json:"journalSeq"`       // sequence of the latest change
-	JournalBegin uint64       `json:"journalBegin"`     // sequence of the first change that the journal still has
-	DiskBytes    int64        `json:"diskBytes"`        // size of the store
-	Tokens       int          `json:"tokens"`           // in force
-	Expiring     []auth.Token `json:"expiring"`         // those of them that end soon, the next one first
+	Version      string          `json:"version"`          // of the program that answers
+	Data         string          `json:"data"`             // absolute path of the data directory
+	Server       *Server         `json:"server,omitempty"` // nil if none runs and the command looks into the store itself
+	Tenants      []Tenant        `json:"tenants"`          // in order of name; those that hold, or ever held, a resource
+	JournalSeq   uint64          `json:"journalSeq"`       // sequence of the latest change
+	JournalBegin uint64          `json:"journalBegin"`     // sequence of the first change that the journal still has
+	DiskBytes    int64           `json:"diskBytes"`        // size of the store
+	Tokens       int             `json:"tokens"`           // in force
+	Expiring     []auth.Deadline `json:"expiring"`         // those of them, and of the secrets of OAuth clients, that end soon, the next one first
 
 	Clients   []ClientContact `json:"clients"`   // when each was here last, the latest first
 	FreeBytes int64           `json:"freeBytes"` // room on the disk of the data directory; -1 if nobody looks
@@ -61,6 +62,9 @@ type Tenant struct {
 	Name      string           `json:"name"`
 	Resources map[string]int64 `json:"resources"` // number by resource type: "User", "Group"
 }
+
+// Deadline is the end of a token or of a client's secret.
+type Deadline = auth.Deadline
 
 // Token is what is known of a token besides its secret.
 type Token = auth.Token

@@ -67,6 +67,7 @@ func newHandler(stopping context.Context, b *Backend) http.Handler {
 		"GET /v1/status":                  h.status,
 		"GET /v1/tokens":                  h.listTokens,
 		"POST /v1/tokens":                 h.createToken,
+		"POST /v1/tokens/{which}/rotate":  h.rotateToken,
 		"DELETE /v1/tokens/{which}":       h.revokeToken,
 		"GET /v1/clients":                 h.listClients,
 		"POST /v1/clients":                h.createClient,
@@ -179,7 +180,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, JournalBegin: stats.First, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Token{}}
+	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, JournalBegin: stats.First, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Deadline{}}
 	all, err := h.Tokens.List(ctx)
 	if err != nil {
 		return err
@@ -190,7 +191,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 			s.Tokens++
 		}
 	}
-	expiring, err := h.Tokens.Expiring(ctx, now, h.Warn)
+	expiring, err := h.Tokens.Expiring(ctx, h.Warn)
 	if err != nil {
 		return err
 	}
