@@ -422,7 +422,11 @@ func (s *Service) show(tx *storage.Tx, c *call, q *part, id string, p *page) err
 	if err != nil || r == nil {
 		return err
 	}
-	b, err := appendResource(nil, r, &q.shown)
+	size := shownMore
+	if r.stored != nil {
+		size += len(r.stored.text)
+	}
+	b, err := appendResource(make([]byte, 0, size), r, &q.shown)
 	if err != nil {
 		return err
 	}

@@ -384,6 +384,9 @@ func (s *Service) touchGroups(tx *storage.Tx, ref storage.Ref) error {
 	return nil
 }
 
+// shownMore is what an answer usually has beyond the stored body: id, meta and schemas.
+const shownMore = 512
+
 // get reads one resource (RFC 7644 section 3.4.1).
 func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) {
 	var a *answer
@@ -404,7 +407,7 @@ func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) 
 			a.unchanged = true
 			return nil
 		}
-		a.body, err = appendResource(nil, r, &c.shown)
+		a.body, err = appendResource(make([]byte, 0, len(rec.Body)+shownMore), r, &c.shown)
 		return err
 	})
 	return a, err

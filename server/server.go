@@ -12,6 +12,7 @@
 //	activity.go    what package activity is told of each request
 //	resources.go   what people ask about resources
 //	request.go     request id, deadlines, access log, panics
+//	logged.go      what of a request may stand in the log
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
 //	control/       what the command line asks of a running server
