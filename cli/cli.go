@@ -120,6 +120,7 @@ Exit codes
 		a.newHealthcheck(),
 		a.newConfig(),
 		a.newVersion(),
+		a.newMan(),
 		a.newBench(),
 		a.newProfile(),
 	)

@@ -94,3 +94,18 @@ func TestTable(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
 }
+
+// Whatever a help text has in it comes out of man as it is written.
+func TestRoff(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain":            "plain",
+		"--json":           `\-\-json`,
+		`C:\data`:          `C:\edata`,
+		".TP is a request": `\&.TP is a request`,
+		"one\n'two":        "one\n\\&'two",
+	} {
+		if got := roff(text); got != want {
+			t.Errorf("%q is written as %q, want %q", text, got, want)
+		}
+	}
+}
