@@ -27,6 +27,10 @@ FUZZTIME ?= 30s
 fuzz: ## run a fuzz target: make fuzz TARGET=FuzzPatch PACKAGE=./scim FUZZTIME=1m
 	go test $(PACKAGE) -run '^$$' -fuzz '^$(TARGET)$$' -fuzztime $(FUZZTIME)
 
+.PHONY: release
+release: ## build everything of a release into dist/: make release VERSION=1.2.3
+	go -C tools run ./release -version "$(VERSION)"
+
 .PHONY: ci
 ci: ## run all that a change has to pass
 	.ci/run

@@ -14,16 +14,16 @@ import (
 	"scimbox/cli"
 )
 
-// version is set by the linker for a release: -ldflags "-X main.version=1.2.3".
-var version string
+// version and commit are set by the linker for a release: -ldflags "-X main.version=1.2.3".
+var version, commit string
 
 func main() { os.Exit(run()) }
 
 func run() int {
 	stop, hurry := signals()
-	v, commit := build()
+	v, c := build()
 	return cli.Run(stop, hurry, cli.Program{
-		Args: os.Args[1:], Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Name: name(os.Args[0]), Version: v, Commit: commit,
+		Args: os.Args[1:], Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Name: name(os.Args[0]), Version: v, Commit: c,
 	})
 }
 
@@ -45,15 +45,15 @@ func signals() (stop, hurry context.Context) {
 }
 
 // build returns the version and the commit that the program was built from.
-func build() (v, commit string) {
-	v = version
+func build() (v, c string) {
+	v, c = version, commit
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return v, ""
+		return v, c
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			commit = s.Value[:min(len(s.Value), 12)]
+			c = s.Value[:min(len(s.Value), 12)]
 		}
 	}
 	// A release has a version that somebody has given it; what the go command makes up of a commit is none.
@@ -63,7 +63,7 @@ func build() (v, commit string) {
 	if v == "" {
 		v = "dev"
 	}
-	return v, commit
+	return v, c
 }
 
 // runCache is the directory of a program that go run has kept from the last time.
