@@ -90,7 +90,7 @@ func hop(text string) (netip.Addr, bool) {
 // fromList reads X-Forwarded-For and what belongs to it. It returns nil without one, and ok is false for one that cannot be
 // read. Each proxy may have appended its scheme too, or the last one have replaced them all.
 func fromList(h http.Header, trusted []netip.Prefix) (s *source, ok bool) {
-	hops := list(h, "X-Forwarded-For")
+	hops := members(h, "X-Forwarded-For")
 	if len(hops) == 0 {
 		return nil, true
 	}
@@ -99,7 +99,7 @@ func fromList(h http.Header, trusted []netip.Prefix) (s *source, ok bool) {
 		return nil, false
 	}
 	at := func(name string) string {
-		values := list(h, name)
+		values := members(h, name)
 		switch len(values) {
 		case 0:
 			return ""
@@ -111,8 +111,8 @@ func fromList(h http.Header, trusted []netip.Prefix) (s *source, ok bool) {
 	return &source{addr: addr, scheme: strings.ToLower(at("X-Forwarded-Proto")), host: at("X-Forwarded-Host")}, true
 }
 
-// list returns the members of a header that may be there several times (RFC 9110 section 5.3).
-func list(h http.Header, name string) []string {
+// members returns the members of a header that may be there several times (RFC 9110 section 5.3).
+func members(h http.Header, name string) []string {
 	joined := strings.Join(h.Values(name), ",")
 	if joined == "" {
 		return nil

@@ -28,7 +28,13 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 		WriteTimeout:      l.RequestTimeout.Duration + writeGrace,
 		IdleTimeout:       l.IdleTimeout.Duration,
 		MaxHeaderBytes:    int(l.Header.Bytes),
-		ErrorLog:          slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), // what clients do to their connections
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: l.Streams,
+			SendPingTimeout:      l.IdleTimeout.Duration / 2, // to a client that has said nothing for so long, asking whether it is still there
+			PingTimeout:          l.HeaderTimeout.Duration,
+			WriteByteTimeout:     l.RequestTimeout.Duration + writeGrace,
+		},
+		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), // what clients do to their connections
 	}
 }
 

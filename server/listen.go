@@ -114,11 +114,13 @@ func (s *Server) equip(secure *tls.Config, challenges func(next http.Handler) ht
 }
 
 // serve answers at the door until its HTTP server is shut down.
-func (d *door) serve() error {
+func (d *door) serve(g *gate) error {
+	through := gated{d.Listener, g}
+	d.http.ConnState = g.state
 	if d.http.TLSConfig != nil {
-		return d.http.ServeTLS(d.Listener, "", "") // the certificates are the configuration's
+		return d.http.ServeTLS(through, "", "") // the certificates are the configuration's
 	}
-	return d.http.Serve(d.Listener)
+	return d.http.Serve(through)
 }
 
 // shut takes no more requests and waits for those under way until grace ends, when they are cut off.

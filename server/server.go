@@ -7,6 +7,7 @@
 //	http.go        routes, and what they are wrapped in
 //	forwarded.go   who has sent a request, behind proxies
 //	oauth.go       the token endpoint of OAuth clients, and its metadata
+//	connections.go how many connections there may be
 //	health.go      whether it is alive, and ready
 //	systemd.go     what a supervisor gives and is told
 //	activity.go    what package activity is told of each request
@@ -212,8 +213,9 @@ func (s *Server) status() control.Server {
 func (s *Server) Serve(ctx, hurry context.Context) error {
 	servers := len(s.doors) + 1
 	done := make(chan error, servers)
+	through := s.newGate()
 	for _, d := range s.doors {
-		go func() { done <- d.serve() }()
+		go func() { done <- d.serve(through) }()
 	}
 	go func() { done <- s.control.Serve(s.socket) }()
 	beating, still := context.WithCancel(context.Background())

@@ -84,6 +84,10 @@ type Limits struct {
 	HeaderTimeout  Duration `toml:"header_timeout"`  // from the first byte of a request to the end of its headers
 	RequestTimeout Duration `toml:"request_timeout"` // from there to the end of the body, and of the work
 	IdleTimeout    Duration `toml:"idle_timeout"`    // between two requests on one connection
+	Connections    int      `toml:"connections"`     // open at once, to all listeners together
+
+	ConnectionsPerAddress int `toml:"connections_per_address"` // of them from one address (IPv6: /64) that is no proxy of ours
+	Streams               int `toml:"streams"`                 // requests at once on one connection of HTTP/2
 }
 
 // Tokens is the life of tokens.
@@ -124,6 +128,10 @@ func Default() Config {
 			HeaderTimeout:  Duration{5 * time.Second},
 			RequestTimeout: Duration{time.Minute},
 			IdleTimeout:    Duration{2 * time.Minute},
+			Connections:    4096,
+
+			ConnectionsPerAddress: 256,
+			Streams:               100,
 		},
 		Tokens: Tokens{
 			Lifetime:   Duration{180 * day},

@@ -153,7 +153,7 @@ func TestEnvironment(t *testing.T) {
 			"listen": "[::1]:9000", "trusted_proxies": " 10.0.0.0/8 , ::1,", "data": "elsewhere", "public_url": "https://scim.example.com",
 			"scim.password": "refuse", "scim.group_names": "free", "scim.unknown_members": "refuse", "scim.default_results": "7",
 			"scim.max_results": "101", "scim.max_scan": "5", "scim.cursor_timeout": "2h", "scim.schemas": schemas,
-			"limits.bulk_operations": "3", "tokens.warn_before": "20d, 2d", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
+			"limits.bulk_operations": "3", "limits.connections": "100", "limits.connections_per_address": "7", "limits.streams": "9", "tokens.warn_before": "20d, 2d", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
 		}[k.path]
 		if text == "" {
 			switch reflect.TypeFor[Config]().FieldByIndex(k.index).Type {

@@ -61,6 +61,9 @@ func (l *loader) validate() {
 	l.lasting("limits.header_timeout", l.Limits.HeaderTimeout, 100*time.Millisecond, time.Hour)
 	l.lasting("limits.request_timeout", l.Limits.RequestTimeout, time.Second, day)
 	l.lasting("limits.idle_timeout", l.Limits.IdleTimeout, time.Second, day)
+	l.between("limits.connections", l.Limits.Connections, 16, 1_000_000)
+	l.between("limits.connections_per_address", l.Limits.ConnectionsPerAddress, 1, 1_000_000)
+	l.between("limits.streams", l.Limits.Streams, 1, 10_000)
 
 	l.lasting("tokens.lifetime", l.Tokens.Lifetime, auth.MinTTL, auth.MaxTTL)
 	for _, d := range l.Tokens.WarnBefore {
