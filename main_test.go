@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"scimbox/server/control"
@@ -49,6 +50,7 @@ func TestMain(m *testing.M) {
 //	hold DIRECTORY                        have the store of a data directory open until the session ends
 //	signal NAME PID                       send SIGTERM, SIGHUP or SIGKILL
 //	appears REGEXP FILE                   wait until a file that is being written has a match
+//	agekey NAME FILE                      make a key of age: keep the public half, write the secret one
 //	flip FILE                             change a bit in the middle of a file that a pattern names
 //
 // What is waited for is waited for with a limit, and never by sleeping as long as it usually takes.
@@ -69,6 +71,7 @@ func TestScript(t *testing.T) {
 			"signal":   scriptSignal,
 			"appears":  scriptAppears,
 			"flip":     scriptFlip,
+			"agekey":   scriptAgeKey,
 		},
 	})
 }
@@ -258,6 +261,14 @@ func scriptFlip(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	data[len(data)/2] ^= 1
 	ts.Check(os.WriteFile(names[0], data, 0o600))
+}
+
+func scriptAgeKey(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "agekey NAME FILE")
+	key, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Setenv(args[0], key.Recipient().String())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(key.String()+"\n"), 0o600))
 }
 
 func TestName(t *testing.T) {

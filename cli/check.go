@@ -29,7 +29,7 @@ is itself damaged has to come from a backup.`,
 				return err
 			}
 			return a.with(cmd.Context(), c.Config, may, func(client *control.Client) error {
-				report, err := client.Check(cmd.Context(), repair, a.progress())
+				report, err := client.Check(cmd.Context(), repair, a.progress("checking"))
 				if err != nil {
 					return err
 				}
@@ -47,22 +47,8 @@ func acceptFlag(cmd *cobra.Command, accept *bool) {
 	cmd.Flags().BoolVar(accept, "accept-data-loss", false, "open the store although data are missing that its seal knows of; they are then given up")
 }
 
-// progress returns a function that shows how far a check is, if somebody watches.
-func (a *app) progress() func(done, total int64) {
-	if !isTerminal(a.Stderr) {
-		return nil
-	}
-	return func(done, total int64) {
-		if total > 0 {
-			fmt.Fprintf(a.Stderr, "\rchecking: %d %%  ", min(100*done/total, 100))
-		}
-	}
-}
-
 func (a *app) printReport(r *control.Report) error {
-	if isTerminal(a.Stderr) {
-		fmt.Fprint(a.Stderr, "\r\x1b[K")
-	}
+	a.endProgress()
 	left := r.Left()
 	if a.json {
 		if err := a.printJSON(r); err != nil {

@@ -117,6 +117,8 @@ Exit codes
 		a.newClient(),
 		a.newStatus(),
 		a.newCheck(),
+		a.newBackup(),
+		a.newRestore(),
 		a.newHealthcheck(),
 		a.newConfig(),
 		a.newVersion(),

@@ -70,6 +70,7 @@ func statusRows(s control.Status, now time.Time) [][]string {
 	for _, d := range s.Expiring {
 		rows = append(rows, []string{"", deadline(d, now)})
 	}
+	rows = append(rows, backupRows(s.Backups, now)...)
 	for i, t := range s.Tenants {
 		rows = append(rows, []string{onlyFirst(i, "Tenants"), t.Name + ": " + resources(t.Resources)})
 	}

@@ -3,6 +3,7 @@
 //
 //	server.go      Open, Serve, Close: everything that a running server is
 //	listen.go      the addresses that it listens on, and what is behind each
+//	backup.go      backups by the clock, and the way back
 //	store.go       the store and the tokens in it, as both the server and commands without one open them
 //	http.go        routes, and what they are wrapped in
 //	forwarded.go   who has sent a request, behind proxies
@@ -143,6 +144,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err = s.equip(s.o.tls, nil); err != nil {
 		return err
 	}
+	s.house.startBackups()
 	// Last, because a secret that was made and then not shown is lost.
 	return s.firstStart(ctx)
 }

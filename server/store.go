@@ -14,6 +14,7 @@ import (
 
 	"scimbox/activity"
 	"scimbox/auth"
+	"scimbox/backup"
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
@@ -29,6 +30,9 @@ type House struct {
 	log  *activity.Log // written by a server, else only read
 	once sync.Once
 	res  *resources
+
+	keeper      *backup.Keeper
+	stopBackups func() // nil: none are made by themselves
 }
 
 // OpenHouse opens the store of the data directory, which it makes if there is none. An error says who holds the store, if
@@ -57,7 +61,11 @@ func openHouse(ctx context.Context, o Options, warn []time.Duration) (*House, er
 	tokens := auth.New(store, auth.Options{
 		Clock: o.Clock, Logger: o.Logger, ValidPreset: scim.ValidPreset, WarnBefore: warn, Cost: o.tokenCost,
 	})
-	return &House{Store: store, Tokens: tokens, o: o, log: activity.Files(o.Config.Data, o.activityOptions(nil))}, nil
+	keeper, err := newKeeper(store, o)
+	if err != nil {
+		return nil, errors.Join(err, tokens.Close(), store.Close())
+	}
+	return &House{Store: store, Tokens: tokens, o: o, keeper: keeper, log: activity.Files(o.Config.Data, o.activityOptions(nil))}, nil
 }
 
 // serve makes it the house of a server, which answers clients through s and writes down what it refuses.
@@ -74,8 +82,11 @@ func minFree(c config.Config) int64 {
 	return c.Storage.MinFree.Bytes
 }
 
-// Close closes what there is, and the store last.
+// Close closes what there is: first what makes backups, and the store last.
 func (h *House) Close() error {
+	if h.stopBackups != nil {
+		h.stopBackups()
+	}
 	return errors.Join(h.log.Close(), h.Tokens.Close(), h.Store.Close())
 }
 
@@ -89,7 +100,7 @@ func (h *House) Backend() *control.Backend {
 	return &control.Backend{
 		Store: h.Store, Tokens: h.Tokens, Version: h.o.Version, Data: h.o.Config.Data,
 		TTL: h.o.Config.Tokens.Lifetime.Duration, Warn: h.o.Config.Tokens.WarnBefore.Longest(),
-		Clock: h.o.Clock, Logger: h.o.Logger,
+		Clock: h.o.Clock, Logger: h.o.Logger, BackupFiles: backupFiles, Backups: h.Backups,
 		Activity: h.Activity(), Resources: h.resources().backend(),
 	}
 }

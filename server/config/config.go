@@ -35,6 +35,7 @@ type Config struct {
 	SCIM    SCIM    `toml:"scim"`
 	Storage Storage `toml:"storage"`
 	Journal Journal `toml:"journal"`
+	Backup  Backup  `toml:"backup"`
 	Limits  Limits  `toml:"limits"`
 	Tokens  Tokens  `toml:"tokens"`
 	Log     Log     `toml:"log"`
@@ -73,6 +74,14 @@ type SCIM struct {
 type Journal struct {
 	Keep    Duration `toml:"keep"`     // how old an entry may be; 0s = as old as it likes
 	MaxSize Size     `toml:"max_size"` // of all entries, as they are written; 0B = any
+}
+
+// Backup is what backups are made by themselves.
+type Backup struct {
+	Every     Duration `toml:"every"`     // 0s = never
+	Keep      int      `toml:"keep"`      // how many are kept
+	Dir       string   `toml:"dir"`       // directory for them alone, "" for "backups" in the data directory; relative as Data
+	Recipient string   `toml:"recipient"` // public key of age of who can read them, "" for everybody who can read the files
 }
 
 // Limits are what one client can ask of the server.
@@ -120,6 +129,7 @@ func Default() Config {
 		},
 		Storage: Storage{MinFree: Size{352 << 20}},
 		Journal: Journal{MaxSize: Size{1 << 30}},
+		Backup:  Backup{Every: Duration{day}, Keep: 7},
 		Limits: Limits{
 			Body:           Size{1 << 20},
 			BulkBody:       Size{1 << 20},

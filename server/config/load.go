@@ -137,6 +137,7 @@ func Load(o Options) (*Loaded, error) {
 	}
 	l.resolve(&l.Data, "data")
 	l.resolve(&l.SCIM.Schemas, "scim.schemas")
+	l.resolve(&l.Backup.Dir, "backup.dir")
 	l.validate()
 	if o.Serving {
 		l.directory()

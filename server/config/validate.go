@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"scimbox/auth"
+	"scimbox/backup"
 	"scimbox/scim"
 )
 
@@ -53,6 +54,8 @@ func (l *loader) validate() {
 
 	l.lasting("journal.keep", l.Journal.Keep, 0, 100*366*day)
 	l.sized("journal.max_size", l.Journal.MaxSize, 0, 1<<50)
+
+	l.backup()
 
 	l.sized("limits.body", l.Limits.Body, 4<<10, 64<<20)
 	l.sized("limits.bulk_body", l.Limits.BulkBody, 4<<10, 64<<20)
@@ -170,6 +173,18 @@ func (l *loader) schemas() {
 		}
 	case err != nil:
 		l.wrong("scim.schemas", "%v", err)
+	}
+}
+
+func (l *loader) backup() {
+	if l.Backup.Every.Duration != 0 {
+		l.lasting("backup.every", l.Backup.Every, time.Minute, 365*day)
+	}
+	l.between("backup.keep", l.Backup.Keep, 1, 10_000)
+	if r := l.Backup.Recipient; r != "" {
+		if _, err := backup.ParseRecipient(r); err != nil {
+			l.wrong("backup.recipient", "%v", err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@
 //	clients.go   both sides of what is asked about OAuth clients
 //	client.go    the side that asks
 //	activity.go  resources.go  audit.go   both sides of what was done, of resources, and of the journal for auditors
+//	backup.go    a backup on its way from one side to the other
 //	socket.go    the door of a running server: a unix socket in the data directory
 //	profile.go   what a server spends its time and memory on
 //	local.go     the door without one: an in-memory listener in front of a store that the command has opened itself
@@ -40,9 +41,10 @@ type Status struct {
 	Tokens       int             `json:"tokens"`           // in force
 	Expiring     []auth.Deadline `json:"expiring"`         // those of them, and of the secrets of OAuth clients, that end soon, the next one first
 
-	Clients   []ClientContact `json:"clients"`   // when each was here last, the latest first
-	FreeBytes int64           `json:"freeBytes"` // room on the disk of the data directory; -1 if nobody looks
-	ReadOnly  string          `json:"readOnly"`  // why changes are refused at the moment, "" if they are taken
+	Clients   []ClientContact `json:"clients"`           // when each was here last, the latest first
+	FreeBytes int64           `json:"freeBytes"`         // room on the disk of the data directory; -1 if nobody looks
+	ReadOnly  string          `json:"readOnly"`          // why changes are refused at the moment, "" if they are taken
+	Backups   *Backups        `json:"backups,omitempty"` // made by the clock
 }
 
 // Server is what a running server says of itself.

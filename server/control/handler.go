@@ -17,6 +17,7 @@ import (
 
 	"scimbox/activity"
 	"scimbox/auth"
+	"scimbox/backup"
 	"scimbox/storage"
 )
 
@@ -33,6 +34,11 @@ type Backend struct {
 	Warn    time.Duration // before its expiry from which on a token is reported as expiring
 	Clock   func() time.Time
 	Logger  *slog.Logger
+
+	// BackupFiles are the files and directories of the data directory that belong into a backup besides the store.
+	BackupFiles []string
+	// Backups tells of scheduled backups, nil if nobody knows.
+	Backups func() backup.State
 
 	// Server tells of the running server, nil if there is none.
 	Server func() Server
@@ -76,6 +82,7 @@ func newHandler(stopping context.Context, b *Backend) http.Handler {
 		"POST /v1/check":                  h.check,
 		"GET /v1/profile/{name}":          h.profile,
 		"GET /v1/health":                  h.health,
+		"POST /v1/backup":                 h.backup,
 
 		"GET /v1/activity":               h.listActivity,
 		"GET /v1/activity/follow":        h.followActivity,
@@ -121,6 +128,8 @@ func explain(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		return e
+	case explainBackup(err) != nil:
+		return explainBackup(err)
 	case errors.As(err, &spec):
 		return &Error{Invalid, err.Error()}
 	case errors.As(err, &lookup) && errors.Is(err, storage.ErrNotFound):
@@ -203,6 +212,10 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		s.ReadOnly = err.Error()
 	}
 	s.Clients = h.contacts(all, now)
+	if h.Backups != nil {
+		backups := h.Backups()
+		s.Backups = &backups
+	}
 	if h.Server != nil {
 		running := h.Server()
 		s.Server = &running
