@@ -153,12 +153,8 @@ func TestEnvironment(t *testing.T) {
 			"listen": "[::1]:9000", "trusted_proxies": " 10.0.0.0/8 , ::1,", "data": "elsewhere", "public_url": "https://scim.example.com",
 			"scim.password": "refuse", "scim.group_names": "free", "scim.unknown_members": "refuse", "scim.default_results": "7",
 			"scim.max_results": "101", "scim.max_scan": "5", "scim.cursor_timeout": "2h", "scim.schemas": schemas,
-<<<<<<< HEAD
+			"backup.keep": "3", "backup.dir": "elsewhere", "backup.recipient": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 			"limits.bulk_operations": "3", "limits.connections": "100", "limits.connections_per_address": "7", "limits.streams": "9", "tokens.warn_before": "20d, 2d", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
-=======
-			"limits.bulk_operations": "3", "tokens.warn_before": "20d, 2d", "backup.keep": "3", "backup.dir": "elsewhere",
-			"backup.recipient": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
->>>>>>> e5e0443 (cli, server: add backup, restore and backups by the clock)
 		}[k.path]
 		if text == "" {
 			switch reflect.TypeFor[Config]().FieldByIndex(k.index).Type {
