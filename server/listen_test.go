@@ -4,13 +4,17 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"scimbox/scim"
 )
@@ -143,5 +147,49 @@ func TestAddressErrors(t *testing.T) {
 		if !errors.Is(&tt.err, tt.err.Err) {
 			t.Errorf("%v has lost its cause", &tt.err)
 		}
+	}
+}
+
+// A stop waits for requests of HTTP/2 as well, on connections that are told to go.
+func TestStoppingWithTLS(t *testing.T) {
+	s, c := secured(t)
+	c.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
+	body, last := io.Pipe()
+	begun := make(chan struct{})
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(begun) }})
+	q, err := http.NewRequestWithContext(ctx, "POST", s.TenantURL()+"/Users", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Expect", "100-continue")
+	q.Header.Set("Authorization", "Bearer "+s.secret)
+	q.Header.Set("Content-Type", "application/scim+json")
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := c.Do(q)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != 201 || resp.Proto != "HTTP/2.0" {
+				err = errors.Join(err, fmt.Errorf("%s %s", resp.Proto, resp.Status))
+			}
+		}
+		answered <- err
+	}()
+	<-begun
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop() }()
+	for !s.stopping.Load() {
+		runtime.Gosched()
+	}
+	if _, err := io.WriteString(last, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"last"}`); err != nil {
+		t.Fatal(err)
+	}
+	_ = last.Close()
+	if err := <-answered; err != nil {
+		t.Errorf("the request under way: %v", err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }
