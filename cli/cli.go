@@ -121,6 +121,7 @@ Exit codes
 		a.newRestore(),
 		a.newHealthcheck(),
 		a.newConfig(),
+		a.newTLS(),
 		a.newVersion(),
 		a.newMan(),
 		a.newBench(),
@@ -157,7 +158,7 @@ func (a *app) jsonFlag(cmd *cobra.Command) {
 }
 
 func listenFlag(cmd *cobra.Command) {
-	cmd.Flags().String("listen", config.Default().Listen, "`address` to listen on, host:port (SCIMBOX_LISTEN)")
+	cmd.Flags().String("listen", config.Default().Listen, "`address` to listen on, host:port; with a hostname :443 (SCIMBOX_LISTEN)")
 }
 
 // group runs when a command is called that has only subcommands.

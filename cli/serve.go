@@ -21,7 +21,8 @@ func (a *app) newServe(hurry context.Context) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the server (what scimbox does without a command)",
 		Long: `Serves SCIM until it is told to stop by SIGINT or SIGTERM; requests under way then have 7 seconds, and a second
-signal cuts them off. SIGHUP reads the configuration again and takes over the level of the log.
+signal cuts them off. SIGHUP reads the configuration again and takes over the level of the log, and looks for
+a new certificate.
 
 The first start makes the data directory and a token, and prints the token to standard output: once, whether or not
 somebody watches, and never to the log. A supervisor that keeps standard output keeps the token with it; revoke it then
@@ -63,6 +64,7 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 		for range hangups {
 			done := s.Reloading()
 			a.reload(cmd, c, log, level)
+			s.ReloadCertificates(ctx)
 			done()
 		}
 	}()

@@ -51,6 +51,9 @@ func statusRows(s control.Status, now time.Time) [][]string {
 			{"Tenant URL", r.TenantURL},
 			{"Listening on", r.Listen},
 		}
+		for i, c := range r.Certificates {
+			rows = append(rows, certificateRows(i, c)...)
+		}
 		if r.Strict {
 			rows = append(rows, []string{"Strict", "yes: clients get no tolerance"})
 		}
@@ -109,6 +112,19 @@ func deadline(d control.Deadline, now time.Time) string {
 		return text + "; rotated to " + d.Successor + ", and still used: " + used(d.LastUsed, d.LastAddress, now)
 	}
 	return text + "; rotated to " + d.Successor + ", and not used since"
+}
+
+// certificateRows are what a person is to know of a certificate.
+func certificateRows(i int, c control.Certificate) [][]string {
+	text := strings.Join(c.Names, ", ") + ": none yet"
+	if !c.NotAfter.IsZero() {
+		text = fmt.Sprintf("%s, by %s, until %s (%s left)", strings.Join(c.Names, ", "), c.Issuer, moment(c.NotAfter), plural(int64(c.DaysLeft), "day"))
+	}
+	rows := [][]string{{onlyFirst(i, "Certificate"), text}}
+	if c.Problem != "" {
+		rows = append(rows, []string{"", "attention: " + c.Problem})
+	}
+	return rows
 }
 
 func onlyFirst(i int, label string) string {

@@ -42,14 +42,18 @@ type door struct {
 // places are all addresses to be listened on, that of SCIM first.
 func (s *Server) places() []place {
 	all := []place{{roleMain, s.o.Config.Listen, "listen"}}
-	if s.o.redirect != "" {
-		all = append(all, place{roleRedirect, s.o.redirect, "listen"})
+	redirect := s.o.redirect
+	if redirect == "" {
+		redirect = s.o.Config.RedirectAddress()
+	}
+	if redirect != "" {
+		all = append(all, place{roleRedirect, redirect, "tls.http_listen"})
 	}
 	return all
 }
 
 // secured reports whether the main listeners speak TLS. It is known before anything is opened; the certificates need not be.
-func (s *Server) secured() bool { return s.o.tls != nil }
+func (s *Server) secured() bool { return s.o.tls != nil || s.o.Config.Secured() }
 
 // listen opens all doors. Nobody is answered before serve.
 func (s *Server) listen(ctx context.Context) error {
@@ -104,7 +108,7 @@ func (s *Server) equip(secure *tls.Config, challenges func(next http.Handler) ht
 	for _, d := range s.doors {
 		switch d.role {
 		case roleMain:
-			d.http = s.newHTTP(protocol)
+			d.http = s.newHTTP(s.strictly(protocol))
 			d.http.TLSConfig = secure
 		case roleRedirect:
 			d.http = s.newHTTP(redirect)
@@ -192,8 +196,12 @@ func (s *Server) TenantURL() string {
 	return s.scheme() + "://" + s.Address() + scim.BasePath
 }
 
-// LocalURL returns the tenant URL as it can be reached from this machine, whatever stands in front of the server.
+// LocalURL returns the tenant URL as it can be reached from this machine, whatever stands in front of the server. With a
+// certificate that is by its name alone.
 func (s *Server) LocalURL() string {
+	if s.tls != nil {
+		return s.TenantURL()
+	}
 	a, ok := s.main().Addr().(*net.TCPAddr)
 	if ok && a.IP.IsUnspecified() {
 		return s.scheme() + "://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port)) + scim.BasePath

@@ -5,6 +5,7 @@
 //	listen.go      the addresses that it listens on, and what is behind each
 //	backup.go      backups by the clock, and the way back
 //	store.go       the store and the tokens in it, as both the server and commands without one open them
+//	tls.go         certificates: which, from where, and what is told of them
 //	http.go        routes, and what they are wrapped in
 //	forwarded.go   who has sent a request, behind proxies
 //	oauth.go       the token endpoint of OAuth clients, and its metadata
@@ -40,6 +41,7 @@ import (
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
+	"scimbox/tlsconf"
 )
 
 // shutdownGrace is how long requests under way may go on after the server has been told to stop.
@@ -73,6 +75,8 @@ type Options struct {
 	tokenCost int                             // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
 	tls       *tls.Config                     // of the main listener, nil = plain HTTP
 	redirect  string                          // address of plain HTTP beside it, "" for none
+
+	renewEvery time.Duration // how often certificates are examined, 0 = as package tlsconf does
 }
 
 func (o *Options) fill() {
@@ -92,6 +96,7 @@ type Server struct {
 	doors   []*door        // open from the beginning, that of SCIM first; they answer in Serve
 	house   *House
 	service *scim.Service
+	tls     *tlsconf.TLS // nil = plain HTTP
 	control *http.Server
 	socket  net.Listener
 
@@ -141,7 +146,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.socket, err = control.Listen(ctx, s.o.Config.Data); err != nil {
 		return err
 	}
-	if err = s.equip(s.o.tls, nil); err != nil {
+	if err = s.secure(); err != nil {
 		return err
 	}
 	s.house.startBackups()
@@ -206,13 +211,14 @@ func (s *Server) TokensInForce(ctx context.Context) (int, error) {
 func (s *Server) status() control.Server {
 	return control.Server{
 		PID: os.Getpid(), Started: s.started, Listen: s.Address(), TenantURL: s.TenantURL(), Strict: s.o.Config.SCIM.Strict,
-		UnknownAttributes: s.service.UnknownAttributes(),
+		UnknownAttributes: s.service.UnknownAttributes(), Certificates: s.Certificates(),
 	}
 }
 
 // Serve answers requests until ctx ends, lets those under way finish, and closes the server. A second wish to stop, which
 // the caller turns into the end of hurry, cuts them off.
 func (s *Server) Serve(ctx, hurry context.Context) error {
+	s.startCertificates(ctx)
 	servers := len(s.doors) + 1
 	done := make(chan error, servers)
 	through := s.newGate()
@@ -278,6 +284,9 @@ func (s *Server) Close() error {
 		var errs []error
 		for _, d := range s.doors {
 			errs = append(errs, unlessClosed(d.Close()))
+		}
+		if s.tls != nil {
+			s.tls.Close()
 		}
 		if s.socket != nil {
 			errs = append(errs, unlessClosed(s.socket.Close()))

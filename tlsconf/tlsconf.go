@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -50,6 +51,11 @@ type Options struct {
 type TLS struct {
 	o      Options
 	source source
+
+	mu      sync.Mutex
+	running bool // between Start and Close
+	stop    func()
+	done    chan struct{}
 }
 
 // source is one of the modes.
@@ -95,14 +101,58 @@ func (t *TLS) Start(ctx context.Context, https, http net.Addr) {
 	if a, ok := t.source.(*acmeSource); ok {
 		a.listening(https, http)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.source.start(ctx)
+	t.running = true
+	ctx, t.stop = context.WithCancel(ctx)
+	t.done = make(chan struct{})
+	go t.remind(ctx)
+}
+
+// remindEvery is how often the log is told of what an operator has to see to.
+const remindEvery = 12 * time.Hour
+
+// remind tells the log of certificates that will not do for long. Who obtains them tells of each failure; but nobody else tells
+// of a file that nobody renews.
+func (t *TLS) remind(ctx context.Context) {
+	defer close(t.done)
+	ticker := time.NewTicker(remindEvery)
+	defer ticker.Stop()
+	for {
+		for _, c := range t.Certificates() {
+			if c.Problem != "" && !c.NotAfter.IsZero() {
+				t.o.Logger.Warn("a certificate needs attention", "names", c.Names, "days_left", int(c.Left(t.o.Clock())/(24*time.Hour)), "not_after", c.NotAfter, "problem", c.Problem)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // Reload looks for a new certificate at once: files are read, and an authority that did not answer is asked again.
-func (t *TLS) Reload(ctx context.Context) { t.source.reload(ctx) }
+func (t *TLS) Reload(ctx context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running {
+		t.source.reload(ctx)
+	}
+}
 
 // Close ends everything that Start has begun.
-func (t *TLS) Close() { t.source.close() }
+func (t *TLS) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running {
+		t.stop()
+		<-t.done
+	}
+	t.running = false
+	t.source.close()
+}
 
 // suites are those of TLS 1.2; those of 1.3 cannot be chosen. All are authenticated encryption with forward secrecy. Microsoft
 // Entra asks for ECDHE with AES-GCM or AES-CBC of 128 or 256 bits; of these CBC is left out, which nobody needs who speaks TLS

@@ -224,6 +224,8 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Start(t.Context(), nil, nil)
+	defer s.Close()
 	a, b := net.Pipe()
 	server, client := tls.Server(a, s.Config()), tls.Client(b, &tls.Config{RootCAs: roots, ServerName: "scim.corp.example"})
 	echoed := make(chan error, 1)
@@ -286,6 +288,37 @@ func TestCertificateProblems(t *testing.T) {
 			t.Errorf("%s after %s: %q, want %q", tt.name, tt.after, got, tt.want)
 		}
 	}
+}
+
+// The log is reminded twice a day of a certificate that nobody renews.
+func TestReminder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, c := t.TempDir(), &clock{time.Now()}
+		files := Files{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
+		certificate, key := pairOf(t, dir, "scim.corp.example", c)
+		if err := errors.Join(os.WriteFile(files.Certificate, certificate, 0o600), os.WriteFile(files.Key, key, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		log := newLog()
+		s, err := Open(Options{Mode: ModeFiles, Hostname: "scim.corp.example", Files: files, Logger: slog.New(log), Every: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start(t.Context(), nil, nil)
+		defer s.Close()
+		count := func() int { synctest.Wait(); return strings.Count(log.String(), "a certificate needs attention") }
+		if n := count(); n != 0 {
+			t.Errorf("%d complaints of a new one", n)
+		}
+		time.Sleep(76 * day)
+		if n := count(); n < 1 || n > 3 || !strings.Contains(log.String(), "days_left=14") {
+			t.Errorf("%d complaints in the first day:\n%s", n, log)
+		}
+		time.Sleep(10 * day)
+		if n := count(); n < 20 || n > 24 {
+			t.Errorf("%d complaints in eleven days", n)
+		}
+	})
 }
 
 // Versions and suites. The clients here offer one each.

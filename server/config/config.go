@@ -3,6 +3,8 @@
 //
 //	config.go    Config, its keys, units and defaults
 //	units.go     Duration and Size, written with their unit
+//	secret.go    Secret, which is printed nowhere
+//	tls.go       TLS, and whether there can be a certificate
 //	list.go      List, and the networks that one names
 //	load.go      Load: defaults < file < environment < flags, where each value came from
 //	file.go      TOML with the line and column of every problem
@@ -18,6 +20,9 @@ import "time"
 // Config is the whole configuration. The toml tags are the keys; the environment variable of a key is SCIMBOX_ and its
 // path in capitals, with _ between the parts. config.example.toml says for the operator what the comments here say.
 type Config struct {
+	// Hostname is the name that clients know this server by. It makes the server speak TLS, on port 443 unless Listen says another
+	// address, and PublicURL https:// and the name; "" = plain HTTP.
+	Hostname string `toml:"hostname"`
 	// Listen is the address that clients connect to, host:port. Port 0 takes any that is free.
 	Listen string `toml:"listen"`
 	// Data is the data directory. A relative path counts from the directory of the file that says it, from the
@@ -36,6 +41,7 @@ type Config struct {
 	Storage Storage `toml:"storage"`
 	Journal Journal `toml:"journal"`
 	Backup  Backup  `toml:"backup"`
+	TLS     TLS     `toml:"tls"`
 	Limits  Limits  `toml:"limits"`
 	Tokens  Tokens  `toml:"tokens"`
 	Log     Log     `toml:"log"`
@@ -130,6 +136,7 @@ func Default() Config {
 		Storage: Storage{MinFree: Size{352 << 20}},
 		Journal: Journal{MaxSize: Size{1 << 30}},
 		Backup:  Backup{Every: Duration{day}, Keep: 7},
+		TLS:     defaultTLS(),
 		Limits: Limits{
 			Body:           Size{1 << 20},
 			BulkBody:       Size{1 << 20},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,16 +149,30 @@ func listing(t *testing.T) string {
 // flags over both.
 func TestEnvironment(t *testing.T) {
 	schemas := write(t, `{"schemas": [{"id": "urn:example:params:scim:schemas:extension:acme:2.0:User", "name": "AcmeUser", "extends": "User", "attributes": [{"name": "badge"}]}]}`)
+	// Some values only make sense beside others.
+	beside := map[string][]string{
+		"tls.dns.provider": {"SCIMBOX_TLS_DNS_CLOUDFLARE_TOKEN=x"},
+		"tls.mode":         {"SCIMBOX_TRUSTED_PROXIES=10.0.0.5"},
+		"tls.certificate":  {"SCIMBOX_HOSTNAME=scim.example.com", "SCIMBOX_TLS_MODE=files", "SCIMBOX_TLS_CERTIFICATE=a.pem", "SCIMBOX_TLS_KEY=b.pem"},
+	}
+	beside["tls.key"] = beside["tls.certificate"]
 	for _, k := range keys {
 		text := map[string]string{
+			"tls.dns.provider": "cloudflare", "hostname": "Scim.example.com.", "tls.mode": "off", "tls.http_listen": "off", "tls.certificate": "cert.pem", "tls.key": "key.pem",
+			"tls.acme.directory": "https://ca.example/directory", "tls.acme.email": "ops@example.com", "tls.dns.resolvers": "1.1.1.1", "tls.dns.rfc2136.algorithm": "hmac-sha512",
 			"listen": "[::1]:9000", "trusted_proxies": " 10.0.0.0/8 , ::1,", "data": "elsewhere", "public_url": "https://scim.example.com",
 			"scim.password": "refuse", "scim.group_names": "free", "scim.unknown_members": "refuse", "scim.default_results": "7",
 			"scim.max_results": "101", "scim.max_scan": "5", "scim.cursor_timeout": "2h", "scim.schemas": schemas,
 			"backup.keep": "3", "backup.dir": "elsewhere", "backup.recipient": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 			"limits.bulk_operations": "3", "limits.connections": "100", "limits.connections_per_address": "7", "limits.streams": "9", "tokens.warn_before": "20d, 2d", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
 		}[k.path]
-		if text == "" {
-			switch reflect.TypeFor[Config]().FieldByIndex(k.index).Type {
+		if text == "" && strings.HasPrefix(k.path, "tls.") {
+			text = "text"
+		}
+		if kind := reflect.TypeFor[Config]().FieldByIndex(k.index).Type; text == "" || kind != reflect.TypeFor[string]() && text == "text" {
+			switch kind {
+			case reflect.TypeFor[Secret]():
+				text = "text"
 			case reflect.TypeFor[bool]():
 				text = "TRUE"
 			case reflect.TypeFor[Duration]():
@@ -168,14 +183,23 @@ func TestEnvironment(t *testing.T) {
 				t.Fatalf("no example value for %s", k.path)
 			}
 		}
-		direct, err := Load(Options{Env: []string{k.env() + "=" + text}})
+		others := slices.DeleteFunc(slices.Clone(beside[k.path]), func(entry string) bool { return strings.HasPrefix(entry, k.env()+"=") })
+		base, err := Load(Options{Env: beside[k.path]})
+		if err != nil {
+			t.Fatalf("beside %s: %v", k.env(), err)
+		}
+		direct, err := Load(Options{Env: append(others, k.env()+"="+text)})
 		if err != nil {
 			t.Fatalf("%s: %v", k.env(), err)
 		}
-		if got := Changed(Default(), direct.Config); len(got) != 1 || got[0] != k.path {
-			t.Errorf("%s changes %v, want %s", k.env(), got, k.path)
+		want := []string{k.path}
+		if k.path == "hostname" {
+			want = []string{"hostname", "listen", "public_url"}
 		}
-		byFile, err := Load(Options{Env: []string{k.env() + "_FILE=" + write(t, text+"\n")}})
+		if got := Changed(base.Config, direct.Config); !slices.Equal(got, want) {
+			t.Errorf("%s changes %v, want %s", k.env(), got, want)
+		}
+		byFile, err := Load(Options{Env: append(others, k.env()+"_FILE="+write(t, text+"\n"))})
 		if err != nil {
 			t.Fatalf("%s_FILE: %v", k.env(), err)
 		}
@@ -322,7 +346,7 @@ func TestUnitsPrintAsTheyAreRead(t *testing.T) {
 func TestNearest(t *testing.T) {
 	for given, want := range map[string]string{
 		"listne": "listen", "lisen": "listen", "Listen": "listen", "max_results": "scim.max_results", "scim.max_result": "scim.max_results",
-		"lifetime": "tokens.lifetime", "limits.bulkbody": "limits.bulk_body", "colour": "", "tls.mode": "",
+		"lifetime": "tokens.lifetime", "limits.bulkbody": "limits.bulk_body", "colour": "", "tsl.mode": "tls.mode",
 	} {
 		if got := Nearest(given, paths()); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", given, got, want)

@@ -115,13 +115,14 @@ func findKey(path string) (key, bool) {
 // loader gathers values and problems from all sources.
 type loader struct {
 	Loaded
+	serving  bool
 	problems Problems
 }
 
 // Load reads the configuration. If something is wrong with it the error is Problems, all that there are, and the
 // configuration is not to be used. Nothing is created or changed.
 func Load(o Options) (*Loaded, error) {
-	l := &loader{Loaded: Loaded{Config: Default(), origins: map[string]origin{}}}
+	l := &loader{Loaded: Loaded{Config: Default(), origins: map[string]origin{}}, serving: o.Serving}
 	file, fileFrom := o.File, "--config"
 	if file == "" {
 		file, fileFrom = lookup(o.Env, EnvConfig), "environment variable "+EnvConfig
@@ -138,6 +139,10 @@ func Load(o Options) (*Loaded, error) {
 	l.resolve(&l.Data, "data")
 	l.resolve(&l.SCIM.Schemas, "scim.schemas")
 	l.resolve(&l.Backup.Dir, "backup.dir")
+	l.resolve(&l.TLS.Certificate, "tls.certificate")
+	l.resolve(&l.TLS.Key, "tls.key")
+	l.resolve(&l.TLS.ACME.Roots, "tls.acme.roots")
+	l.byHostname()
 	l.validate()
 	if o.Serving {
 		l.directory()
@@ -149,8 +154,7 @@ func Load(o Options) (*Loaded, error) {
 	return &l.Loaded, nil
 }
 
-// Values returns the effective values in the order of Config. None of the keys holds a secret; one that did would have to
-// be left out here.
+// Values returns the effective values in the order of Config. Of a Secret it says no more than whether there is one.
 func (l *Loaded) Values() []Value {
 	var list []Value
 	for _, k := range keys {
@@ -198,6 +202,8 @@ func assign(v reflect.Value, text string) error {
 		*p = parseList(text)
 	case *Times:
 		return p.parse(text)
+	case *Secret:
+		*p = Secret(text)
 	case *string:
 		*p = text
 	case *bool:

@@ -35,6 +35,8 @@ func (l *loader) validate() {
 		l.wrong("trusted_proxies", "%v", err)
 	}
 
+	l.tls()
+
 	l.oneOf("scim.password", l.SCIM.Password, "hash", "refuse")
 	l.oneOf("scim.group_names", l.SCIM.GroupNames, "unique", "free")
 	l.oneOf("scim.unknown_members", l.SCIM.UnknownMembers, "keep", "refuse")
@@ -110,18 +112,24 @@ func (l *loader) sized(key string, s Size, least, most int64) {
 
 // listen refuses an address that is none, and plain HTTP where others could listen in.
 func (l *loader) listen() {
-	host, port, err := net.SplitHostPort(l.Listen)
-	if err != nil {
-		l.wrong("listen", "%q is no address; write host:port, such as 127.0.0.1:8080", l.Listen)
-		return
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		l.wrong("listen", "%q is no port; it is a number from 0 (any that is free) to 65535", port)
-		return
-	}
-	if !Loopback(host) && !l.PlainHTTP() {
+	host, ok := l.address("listen", l.Listen, "")
+	if ok && !Loopback(host) && !l.Secured() && !l.PlainHTTP() {
 		l.wrong("listen", "%s", RefusePlainHTTP(l.Listen))
 	}
+}
+
+// address says whether a value is host:port; hint is what else it could be.
+func (l *loader) address(key, value, hint string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		l.wrong(key, "%q is no address; write host:port, such as 127.0.0.1:8080%s", value, hint)
+		return "", false
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		l.wrong(key, "%q is no port; it is a number from 0 (any that is free) to 65535", port)
+		return "", false
+	}
+	return host, true
 }
 
 // PlainHTTP reports whether plain HTTP is spoken on an address that others can reach.

@@ -57,6 +57,19 @@ type Server struct {
 
 	// UnknownAttributes counts what clients have sent since the start and no schema has.
 	UnknownAttributes map[string]int64 `json:"unknownAttributes"`
+
+	Certificates []Certificate `json:"certificates,omitempty"` // none if it speaks plain HTTP
+}
+
+// Certificate is what clients see when they connect. Without one the times are zero, and Problem says why.
+type Certificate struct {
+	Mode      string    `json:"mode"` // "acme", "files", "self-signed"
+	Names     []string  `json:"names"`
+	Issuer    string    `json:"issuer,omitempty"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	NotAfter  time.Time `json:"notAfter,omitzero"`
+	DaysLeft  int       `json:"daysLeft"`          // whole days
+	Problem   string    `json:"problem,omitempty"` // what is to be seen to, "" for nothing
 }
 
 // Tenant is how much a tenant holds.
