@@ -27,7 +27,6 @@ import (
 	"io"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"scimbox/storage"
@@ -217,25 +216,27 @@ func (v *Verifier) Line(line []byte) error {
 	return nil
 }
 
-// Verify examines a file to its end, and returns what is in it. rest is what stands behind its last newline: nothing, if it
-// was not cut. A file that is empty, or does not end with the end of a run, is told by the Summary and not as an error.
-func Verify(r io.Reader) (s Summary, rest []byte, err error) {
+// Verify examines a file to its end, and returns what is in it. known says whether head is that of the file or of one of its
+// changes; "" always is. A file that does not end with the end of a run is told by the Summary, and not as an error.
+func Verify(r io.Reader, head string) (s Summary, known bool, err error) {
 	v := &Verifier{}
-	lines := newLines(r)
+	in := newLines(r)
+	known = head == ""
 	for {
-		line, whole, err := lines.next()
+		line, whole, err := in.next()
 		switch {
 		case err == io.EOF:
-			return v.Summary, rest, nil
+			return v.Summary, known, nil
 		case err != nil:
-			return v.Summary, nil, err
+			return v.Summary, false, err
 		case !whole:
-			rest = line
+			v.Ended = false
 			continue
 		}
 		if err := v.Line(line); err != nil {
-			return v.Summary, nil, err
+			return v.Summary, false, err
 		}
+		known = known || v.Head == head
 	}
 }
 
@@ -266,9 +267,4 @@ func Next(w io.Writer, c Chain, read func(after uint64) ([]storage.Entry, error)
 		}
 		b = b[:0]
 	}
-}
-
-// Short is the beginning of a head, for people.
-func Short(head string) string {
-	return head[:min(len(head), 12)] + strings.Repeat("…", min(1, len(head)))
 }

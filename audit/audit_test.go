@@ -44,12 +44,14 @@ func export(t *testing.T, c Chain, all []storage.Entry) []byte {
 	return b.Bytes()
 }
 
-func verify(data []byte) (Summary, []byte, error) { return Verify(bytes.NewReader(data)) }
+func verify(data []byte, head string) (Summary, bool, error) {
+	return Verify(bytes.NewReader(data), head)
+}
 
 // sound reports whether a file is whole as far as it can say itself.
 func sound(data []byte) bool {
-	s, rest, err := verify(data)
-	return err == nil && len(rest) == 0 && s.Ended
+	s, _, err := verify(data, "")
+	return err == nil && s.Ended
 }
 
 // The form is for programs of others, and for years.
@@ -67,7 +69,7 @@ func TestForm(t *testing.T) {
 func TestSameJournalSameLines(t *testing.T) {
 	all := entries(10)
 	whole := export(t, Start(0), all)
-	s, _, err := verify(whole)
+	s, _, err := verify(whole, "")
 	if err != nil || s.Seq != 10 || s.Lines != 10 || s.Runs != 1 || !s.Fresh || !s.Ended || s.Chain.Seq != 10 {
 		t.Fatalf("%+v, %v", s, err)
 	}
@@ -77,7 +79,7 @@ func TestSameJournalSameLines(t *testing.T) {
 	// The lines behind a place are the same when they are asked for from there, also if the journal has lost what is before.
 	lines := bytes.SplitAfter(whole, []byte("\n"))
 	for at := 1; at < 10; at++ {
-		first, _, err := verify(slices.Concat(lines[:at+1]...))
+		first, _, err := verify(slices.Concat(lines[:at+1]...), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +94,7 @@ func TestSameJournalSameLines(t *testing.T) {
 	}
 	// A journal that has lost its beginning gives a chain of its own.
 	late := export(t, Start(4), all[4:])
-	if s, _, err = verify(late); err != nil || s.After != 4 || s.Lines != 6 || !s.Fresh {
+	if s, _, err = verify(late, ""); err != nil || s.After != 4 || s.Lines != 6 || !s.Fresh {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if err := Next(new(bytes.Buffer), Start(0), func(uint64) ([]storage.Entry, error) { return all[4:], nil }); err == nil {
@@ -160,6 +162,24 @@ func TestEveryLineCounts(t *testing.T) {
 		if got := sound(whole[:at]); got != ends[at] {
 			t.Errorf("cut at %d: sound is %v", at, got)
 		}
+	}
+	// Which is known to the file for as long as it has the change.
+	s, _, err := verify(whole, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{13, 9, 5} {
+		_, known, err := verify(slices.Concat(lines[:n]...), s.Head)
+		if err != nil || known != (n == 13) {
+			t.Errorf("of %d lines: known is %v, %v", n, known, err)
+		}
+	}
+	first, _, err := verify(slices.Concat(lines[:5]...), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, known, err := verify(whole, first.Head); err != nil || !known {
+		t.Errorf("an earlier head: %v, %v", known, err)
 	}
 	// A line in place of another, with a hash that fits it, does not fit its neighbours.
 	c := Start(0)
@@ -256,7 +276,7 @@ func TestNoJSON(t *testing.T) {
 			t.Errorf("%q is sound", data)
 		}
 	}
-	if _, _, err := verify(bytes.Repeat([]byte("x"), maxLine+1)); err == nil {
+	if _, _, err := verify(bytes.Repeat([]byte("x"), maxLine+1), ""); err == nil {
 		t.Error("a line of any length is read")
 	}
 }

@@ -74,6 +74,7 @@ func statusRows(s control.Status, now time.Time) [][]string {
 		rows = append(rows, []string{"", deadline(d, now)})
 	}
 	rows = append(rows, backupRows(s.Backups, now)...)
+	rows = append(rows, contactRows(s.Clients, now)...)
 	for i, t := range s.Tenants {
 		rows = append(rows, []string{onlyFirst(i, "Tenants"), t.Name + ": " + resources(t.Resources)})
 	}

@@ -22,6 +22,7 @@ type (
 	ActivityPage  = activity.Page
 	Position      = activity.Position
 	Contact       = activity.Contact
+	Member        = activity.Member
 )
 
 // ClientContact is when a client was here last, with what people call it.
