@@ -45,6 +45,14 @@ func encodeBody(t *ResourceType, o *Object) []byte {
 
 // decodeBody reads a body. What today's schema does not know, or knows to be of another type, is kept as it is.
 func decodeBody(t *ResourceType, body []byte) (*Object, error) {
+	if o, end, ok := decodeStored(t.root, body, 0); ok && end == len(body) {
+		return o, nil
+	}
+	return decodeAny(t, body)
+}
+
+// decodeAny reads a body in any form of JSON.
+func decodeAny(t *ResourceType, body []byte) (*Object, error) {
 	n, err := readNode(jsontext.NewDecoder(bytes.NewReader(body)), 0)
 	if err != nil {
 		return nil, fmt.Errorf("the stored body of a %s is no JSON: %v", t.Name, err) // not %w: it is no client's error

@@ -77,6 +77,8 @@ type Attribute struct {
 	// spelled finds members by their names to the letter, which is how most are written.
 	spelled map[string]*Attribute
 	schema  *Schema // schema that defines it; nil for the common attributes of RFC 7643 section 3.1
+	// demands says that something below a is required.
+	demands bool
 	// extension marks the member of a resource that holds the attributes of a schema extension; its Name is the URN.
 	extension bool
 	// linked marks an attribute whose values are links in the store and not part of the resource's body: Group.members,
@@ -203,6 +205,7 @@ func (a *Attribute) compile() {
 		s.parent, s.index = a, i
 		a.byName[foldName(s.Name)], a.spelled[s.Name] = s, s
 		s.compile()
+		a.demands = a.demands || s.Required || s.demands
 	}
 	if a.parent != nil && a.parent.parent == nil && a.refersToMany() {
 		a.linked = a.Mutability != ReadOnly

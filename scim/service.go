@@ -141,6 +141,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 		return nil, err
 	}
 	ref := storage.Ref{Tenant: c.caller.Tenant, Kind: c.t.Name, ID: id}
+	encoded := encodeBody(c.t, o) // here and not below: everybody else waits for the transaction
 	var done *Resource
 	err = s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
 		done = nil
@@ -149,7 +150,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 			return err
 		}
 		stamp := tx.Stamp(storage.Stamp{})
-		if err := s.put(tx, c.t, ref, stamp, now); err != nil {
+		if err := s.putBody(tx, c.t, ref, stamp, now, encoded); err != nil {
 			return err
 		}
 		l := &links{s: s, tx: tx, from: ref, q: c.q, pending: c.pending}
@@ -166,7 +167,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 		if err := tx.Log(entry("create", ref, c.t, nil, now, l, hash != nil)); err != nil {
 			return err
 		}
-		done = &Resource{Type: c.t, ID: ref.ID, Stamp: stamp, Object: now}
+		done = &Resource{Type: c.t, ID: ref.ID, Stamp: stamp, Object: now, body: encoded}
 		return nil
 	})
 	if err != nil {
@@ -289,6 +290,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 			}
 		}
 		body := encodeBody(c.t, e.object)
+		done.body = body
 		if string(body) == string(rec.Body) && !e.links.changed() && e.hash == nil && !e.forget {
 			return nil
 		}
@@ -296,7 +298,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 			return err
 		}
 		stamp := tx.Stamp(rec.Stamp)
-		if err := s.put(tx, c.t, rec.Ref, stamp, e.object); err != nil {
+		if err := s.putBody(tx, c.t, rec.Ref, stamp, e.object, body); err != nil {
 			return err
 		}
 		switch {
@@ -431,7 +433,12 @@ func notFound(t *ResourceType, id string) error {
 func isNotFound(err error) bool { return errors.Is(err, storage.ErrNotFound) }
 
 func (s *Service) put(tx *storage.Tx, t *ResourceType, ref storage.Ref, stamp storage.Stamp, o *Object) error {
-	err := tx.Put(storage.Record{Ref: ref, Stamp: stamp, Body: encodeBody(t, o), Terms: s.terms(t, o, ref.ID, stamp.Modified)})
+	return s.putBody(tx, t, ref, stamp, o, encodeBody(t, o))
+}
+
+// putBody is put for an object that has been encoded already.
+func (s *Service) putBody(tx *storage.Tx, t *ResourceType, ref storage.Ref, stamp storage.Stamp, o *Object, body []byte) error {
+	err := tx.Put(storage.Record{Ref: ref, Stamp: stamp, Body: body, Terms: s.terms(t, o, ref.ID, stamp.Modified)})
 	return s.taken(t, err)
 }
 
@@ -447,11 +454,15 @@ func (s *Service) written(ctx context.Context, c *call, r *Resource) (*answer, e
 	if c.quiet {
 		return a, nil
 	}
-	r.complete(c.base)
+	if stored, ok := takeApart(r.Type, r.body); ok {
+		r.stored, r.base = stored, c.base
+	} else {
+		r.complete(c.base)
+	}
 	err := s.store.View(context.WithoutCancel(ctx), c.caller.Tenant, func(tx *storage.Tx) error {
 		r.attach(s, tx, c.base)
 		var err error
-		a.body, err = appendResource(nil, r, &c.shown)
+		a.body, err = appendResource(make([]byte, 0, len(r.body)+shownMore), r, &c.shown)
 		return err
 	})
 	if err != nil {

@@ -286,6 +286,108 @@ func (a *Attribute) holds(raw []byte) bool {
 	return false
 }
 
+// decodeStored decodes the object at i, a value of a, as storedObject does with a node. ok is false if it is in a form that
+// encodeBody does not write.
+func decodeStored(a *Attribute, text []byte, i int) (o *Object, end int, ok bool) {
+	o = &Object{}
+	if at(text, i) != '{' {
+		return nil, i, false
+	}
+	if i++; at(text, i) == '}' {
+		return o, i + 1, true
+	}
+	o.fields = make([]field, 0, 8)
+	for {
+		name := i
+		if i, ok = skipString(text, i); !ok || at(text, i) != ':' {
+			return nil, i, false
+		}
+		quoted := text[name+1 : i-1]
+		from := i + 1
+		if i, ok = skipValue(text, from); !ok {
+			return nil, i, false
+		}
+		if sub := a.storedSub(quoted); sub != nil && sub.fits(text, from, i) {
+			if o.Get(sub).assigned() {
+				return nil, i, false // one name twice is for somebody else to judge
+			}
+			v, ok := decodeValue(sub, text[from:i])
+			if !ok {
+				return nil, i, false
+			}
+			o.Set(sub, v)
+		} else {
+			name, ok := unquote(text[name : from-1])
+			// What is kept for a later schema is kept in the form that the other way of decoding gives it.
+			n, err := readNode(jsontext.NewDecoder(bytes.NewReader(text[from:i])), 1)
+			if !ok || err != nil {
+				return nil, i, false
+			}
+			o.extra = append(o.extra, rawMember{name, n.appendJSON(nil)})
+		}
+		switch at(text, i) {
+		case ',':
+			i++
+		case '}':
+			return o, i + 1, true
+		default:
+			return nil, i, false
+		}
+	}
+}
+
+func decodeValue(a *Attribute, raw []byte) (Value, bool) {
+	if !a.MultiValued {
+		return decodeSingle(a, raw)
+	}
+	var l []Value
+	for i := 1; i < len(raw)-1; i++ {
+		end, _ := skipValue(raw, i) // fits has been here
+		v, ok := decodeSingle(a, raw[i:end])
+		if !ok {
+			return Value{}, false
+		}
+		if v.assigned() {
+			l = append(l, v)
+		}
+		i = end
+	}
+	return listValue(l), true
+}
+
+func decodeSingle(a *Attribute, raw []byte) (Value, bool) {
+	switch a.Type {
+	case Complex:
+		o, end, ok := decodeStored(a, raw, 0)
+		return objectValue(o), ok && end == len(raw)
+	case Boolean:
+		return boolValue(raw[0] == 't'), string(raw) == "true" || string(raw) == "false"
+	case Integer, Decimal:
+		return numberValue(string(raw)), isNumber(raw)
+	default:
+		s, ok := unquote(raw)
+		return textValue(s), ok
+	}
+}
+
+// isNumber says whether text that begins like one is a number of JSON.
+func isNumber(text []byte) bool {
+	n, err := jsontext.NewDecoder(bytes.NewReader(text)).ReadValue()
+	return err == nil && len(n) == len(text)
+}
+
+// unquote returns what a JSON string says.
+func unquote(quoted []byte) (string, bool) {
+	inner := quoted[1 : len(quoted)-1]
+	for _, c := range inner {
+		if c == '\\' || c < ' ' || c >= 0x80 {
+			b, err := jsontext.AppendUnquote(nil, quoted)
+			return string(b), err == nil
+		}
+	}
+	return string(inner), true
+}
+
 // own returns the value of an attribute that is neither linked nor derived.
 func (r *Resource) own(a *Attribute) Value {
 	if r.stored == nil {

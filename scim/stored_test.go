@@ -131,6 +131,17 @@ func TestStoredIsShownAsDecoded(t *testing.T) {
 				return nil
 			}
 			apart++
+			direct, err := decodeBody(typ, rec.Body)
+			if err != nil {
+				return err
+			}
+			any, err := decodeAny(typ, rec.Body)
+			if err != nil {
+				return err
+			}
+			if a, b := direct.appendJSON(nil), any.appendJSON(nil); !bytes.Equal(a, b) || !objectValue(direct).equal(objectValue(any)) {
+				t.Fatalf("stored\n%s\ndecoded %s\nby way of nodes %s", rec.Body, a, b)
+			}
 			want, err := appendResource(nil, decoded, &p)
 			if err != nil {
 				return err

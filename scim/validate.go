@@ -44,6 +44,9 @@ func checkRequired(t *ResourceType, o, before *Object) error {
 func lacks(a *Attribute, o *Object, at string) iter.Seq2[string, *Attribute] {
 	return func(yield func(string, *Attribute) bool) {
 		for _, s := range a.Sub {
+			if !s.Required && !s.demands {
+				continue
+			}
 			if s.parent.parent == nil && (s.Name == "schemas" || s.Mutability == ReadOnly || s.linked) {
 				continue // the server's own, or kept as links
 			}
