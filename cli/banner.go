@@ -31,6 +31,14 @@ func (a *app) banner(ctx context.Context, s *server.Server, c *config.Loaded) er
 		b.field("Secret token", b.strong(secret.Reveal()))
 		b.field("", fmt.Sprintf("shown this once; expires %s (%s)", moment(tok.Expires), distance(tok.Expires, time.Now())))
 	}
+	if s.ConsoleURL() != "" {
+		if first && s.Local() {
+			b.field("Console", b.strong(s.ConsoleLink().URL))
+			b.field("", "opens once, within 15 minutes")
+		} else {
+			b.field("Console", s.ConsoleURL())
+		}
+	}
 	b.field("Data", data)
 	b.line("")
 	if first {
@@ -38,6 +46,9 @@ func (a *app) banner(ctx context.Context, s *server.Server, c *config.Loaded) er
 		b.line("  curl -H \"Authorization: Bearer %s\" %s/Users", secret.Reveal(), s.LocalURL())
 		b.line("")
 		b.line("Next")
+		if s.ConsoleURL() != "" {
+			b.pair(again+" console", "a link to the web console")
+		}
 		b.pair(again+" status", "what runs, what has arrived")
 		b.pair(again+" token create --name entra --scope write --preset entra", "a token for each client")
 		b.pair("docs/entra.md", "connect Microsoft Entra ID")

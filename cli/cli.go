@@ -124,6 +124,7 @@ Exit codes
 		a.newCheck(),
 		a.newBackup(),
 		a.newRestore(),
+		a.newConsole(),
 		a.newHealthcheck(),
 		a.newConfig(),
 		a.newTLS(),

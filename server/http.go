@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -55,6 +56,7 @@ func (s *Server) handler() (http.Handler, error) {
 	oauth := s.oauth()
 	health, ready := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.readiness))
 	elsewhere := s.tapped(s.recovered(http.HandlerFunc(s.elsewhere)))
+	pages := compress(s.recovered(s.console))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		switch path := r.URL.Path; {
@@ -66,6 +68,8 @@ func (s *Server) handler() (http.Handler, error) {
 			oauth(path).ServeHTTP(w, r)
 		case path == readyPath:
 			ready.ServeHTTP(w, r)
+		case s.consoleBeside() && inConsole(r):
+			pages.ServeHTTP(w, r)
 		default:
 			elsewhere.ServeHTTP(w, r)
 		}
@@ -104,6 +108,7 @@ func withCaller(next http.Handler) http.Handler {
 
 // refuse writes the refusals of the door as the errors of the protocol behind it.
 func refuse(w http.ResponseWriter, r *http.Request, status int, scimType, detail string) {
+	observationOf(r).refused = detail
 	writeError(w, r, &scim.Error{Status: status, Type: scimType, Detail: detail})
 }
 
@@ -120,6 +125,10 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		host = r.Host
 	}
+	if s.consoleBeside() && r.URL.Path == "/console" {
+		toConsole(w, r)
+		return
+	}
 	if r.URL.Path != "/" || !config.Loopback(host) {
 		text(w, r, http.StatusNotFound, "404: nothing is here. SCIM is at "+scim.BasePath+"\n")
 		return
@@ -127,14 +136,19 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(w, r) {
 		return
 	}
+	if s.consoleBeside() && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		toConsole(w, r)
+		return
+	}
 	text(w, r, http.StatusOK, fmt.Sprintf(`This is scimbox %s, a SCIM 2.0 server.
 
 Tenant URL    %s
 Secret token  shown at the first start; scimbox token create makes another
 Health        %s
+Console       %s
 
 docs/entra.md tells how to connect Microsoft Entra ID, docs/clients how to connect others.
-`, s.o.Version, s.TenantURL(), healthPath))
+`, s.o.Version, s.TenantURL(), healthPath, cmp.Or(s.ConsoleURL(), "off")))
 }
 
 // readOnly refuses methods that make no sense where nothing can be changed.

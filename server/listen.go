@@ -22,6 +22,7 @@ type role string
 
 const (
 	roleMain     role = "main"     // SCIM and what belongs to it; with TLS if the server has a configuration of it
+	roleConsole  role = "console"  // the web console alone, spoken to as the main ones are
 	roleRedirect role = "redirect" // plain HTTP beside it: a certificate authority's questions, and the way to https
 )
 
@@ -42,6 +43,9 @@ type door struct {
 // places are all addresses to be listened on, that of SCIM first.
 func (s *Server) places() []place {
 	all := []place{{roleMain, s.o.Config.Listen, "listen"}}
+	if c := s.o.Config.Console; c.Enabled && c.Listen != "" {
+		all = append(all, place{roleConsole, c.Listen, "console.listen"})
+	}
 	redirect := s.o.redirect
 	if redirect == "" {
 		redirect = s.o.Config.RedirectAddress()
@@ -86,7 +90,7 @@ func (s *Server) listen(ctx context.Context) error {
 	}
 	for _, d := range s.doors {
 		// The configuration has been judged by the name of the host; this is what the name has turned out to be.
-		if a, ok := d.Addr().(*net.TCPAddr); ok && d.role == roleMain && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.PlainHTTP() {
+		if a, ok := d.Addr().(*net.TCPAddr); ok && d.role != roleRedirect && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.PlainHTTP() {
 			return config.Problems{{Key: d.key, Text: config.RefusePlainHTTP(a.String())}}
 		}
 	}
@@ -109,6 +113,9 @@ func (s *Server) equip(secure *tls.Config, challenges func(next http.Handler) ht
 		switch d.role {
 		case roleMain:
 			d.http = s.newHTTP(s.strictly(protocol))
+			d.http.TLSConfig = secure
+		case roleConsole:
+			d.http = s.newHTTP(s.consoleAlone())
 			d.http.TLSConfig = secure
 		case roleRedirect:
 			d.http = s.newHTTP(redirect)

@@ -49,7 +49,8 @@ func traceID(s string) string {
 var words = map[string]bool{
 	"": true, "scim": true, "users": true, "groups": true, "schemas": true, "resourcetypes": true, "serviceproviderconfig": true,
 	"bulk": true, "me": true, ".search": true, "healthz": true, "readyz": true, "oauth": true, "token": true, ".well-known": true,
-	"oauth-authorization-server": true,
+	"oauth-authorization-server": true, "console": true, "sign-in": true, "sign-out": true, "static": true, "connect": true, "light": true,
+	"mapping": true, "activity": true, "tokens": true, "tenants": true, "backups": true, "health": true, "t": true, "rotate": true, "revoke": true,
 }
 
 // harmlessSegment says whether a segment of a path is never a name of somebody: the id of a resource, the URN of a schema, or

@@ -23,6 +23,7 @@ type observation struct {
 	token, tenant string
 	name          string // of the token; for no log
 	source        source
+	refused       string // why nobody was let in
 }
 
 type observationKey struct{}
@@ -52,7 +53,10 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		out := &writer{ResponseWriter: w}
 		aborted := true
 		r = r.WithContext(ctx)
-		defer func() { s.log(r, o, out, begin, aborted) }()
+		defer func() {
+			s.log(r, o, out, begin, aborted)
+			s.seen(r, o, out.code())
+		}()
 		next.ServeHTTP(out, r)
 		aborted = false
 	})

@@ -16,6 +16,7 @@
 //	resources.go   what people ask about resources
 //	request.go     request id, deadlines, access log, panics
 //	logged.go      what of a request may stand in the log
+//	console.go     the web console: where it is, and what it is told
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
 //	control/       what the command line asks of a running server
@@ -38,6 +39,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"scimbox/auth"
+	"scimbox/console"
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
@@ -98,6 +100,8 @@ type Server struct {
 	service *scim.Service
 	tls     *tlsconf.TLS // nil = plain HTTP
 	control *http.Server
+	console *console.Console // nil = off
+	local   *control.Client  // of the console
 	socket  net.Listener
 
 	first       auth.Token
@@ -144,6 +148,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	backend.Server, backend.Health = s.status, s.healthOf
 	s.control = control.NewServer(backend)
 	if s.socket, err = control.Listen(ctx, s.o.Config.Data); err != nil {
+		return err
+	}
+	if err = s.openConsole(backend); err != nil {
 		return err
 	}
 	if err = s.secure(); err != nil {
@@ -290,6 +297,9 @@ func (s *Server) Close() error {
 		}
 		if s.socket != nil {
 			errs = append(errs, unlessClosed(s.socket.Close()))
+		}
+		if s.local != nil {
+			errs = append(errs, s.local.Close())
 		}
 		if s.house != nil {
 			errs = append(errs, s.house.Close())

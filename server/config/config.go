@@ -44,6 +44,7 @@ type Config struct {
 	TLS     TLS     `toml:"tls"`
 	Limits  Limits  `toml:"limits"`
 	Tokens  Tokens  `toml:"tokens"`
+	Console Console `toml:"console"`
 	Log     Log     `toml:"log"`
 
 	Activity Activity `toml:"activity"`
@@ -111,6 +112,12 @@ type Tokens struct {
 	WarnBefore Times    `toml:"warn_before"` // times before its expiry at which a token is complained about, once each; none = never
 }
 
+// Console is the web console.
+type Console struct {
+	Enabled bool   `toml:"enabled"`
+	Listen  string `toml:"listen"` // an address of its own, host:port; "" = beside SCIM
+}
+
 // Log is what is written to standard error.
 type Log struct {
 	Level  string `toml:"level"`  // "debug", "info", "warn" or "error"
@@ -154,7 +161,8 @@ func Default() Config {
 			Lifetime:   Duration{180 * day},
 			WarnBefore: Times{{30 * day}, {7 * day}, {day}},
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Console: Console{Enabled: true},
+		Log:     Log{Level: "info", Format: "auto"},
 
 		Activity: Activity{Keep: Duration{30 * day}, MaxSize: Size{64 << 20}, Body: Size{8 << 10}, Mask: List{}},
 	}

@@ -26,7 +26,8 @@ func (l *loader) wrong(key, format string, args ...any) {
 
 // validate says of each value, and of values that meet, whether they can be.
 func (l *loader) validate() {
-	l.listen()
+	l.listen("listen", l.Listen)
+	l.console()
 	if l.Data == "" {
 		l.wrong("data", "name a directory, such as ./scimbox-data")
 	}
@@ -111,10 +112,21 @@ func (l *loader) sized(key string, s Size, least, most int64) {
 }
 
 // listen refuses an address that is none, and plain HTTP where others could listen in.
-func (l *loader) listen() {
-	host, ok := l.address("listen", l.Listen, "")
+func (l *loader) listen(key, value string) {
+	host, ok := l.address(key, value, "")
 	if ok && !Loopback(host) && !l.Secured() && !l.PlainHTTP() {
-		l.wrong("listen", "%s", RefusePlainHTTP(l.Listen))
+		l.wrong(key, "%s", RefusePlainHTTP(value))
+	}
+}
+
+// console refuses an address of the console's own that is none, or that is not its own.
+func (l *loader) console() {
+	switch own := l.Console.Listen; {
+	case own == "":
+	case own == l.Listen && !strings.HasSuffix(own, ":0"):
+		l.wrong("console.listen", "%s is the address of SCIM; leave it empty to have the console there", own)
+	default:
+		l.listen("console.listen", own)
 	}
 }
 

@@ -4,6 +4,7 @@
 //	handler.go   the side that answers, on a Backend
 //	rotate.go    both sides of the rotation of tokens
 //	clients.go   both sides of what is asked about OAuth clients
+//	console.go   links into the web console
 //	client.go    the side that asks
 //	activity.go  resources.go  audit.go   both sides of what was done, of resources, and of the journal for auditors
 //	backup.go    a backup on its way from one side to the other

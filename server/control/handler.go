@@ -48,6 +48,8 @@ type Backend struct {
 
 	Activity  *activity.Reader // nil tells of nothing
 	Resources *Resources
+	// Console makes a link into the web console, nil if there is none.
+	Console func() ConsoleLink
 }
 
 func (b *Backend) errorLog() *log.Logger {
@@ -92,6 +94,7 @@ func newHandler(stopping context.Context, b *Backend) http.Handler {
 
 		"GET /v1/resources/{type}/{which}": h.showResource,
 		"GET /v1/members/{type}/{id}":      h.listMembers,
+		"POST /v1/console":                 h.consoleLink,
 	} {
 		h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := fn(w, r); err != nil {

@@ -1,0 +1,164 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"scimbox/auth"
+	"scimbox/scim"
+	"scimbox/storage"
+)
+
+// tokenRow is one token as a page shows it.
+type tokenRow struct {
+	auth.Token
+	Active   bool
+	Soon     bool // it ends within the time of warning
+	State    string
+	Ends     moment
+	Used     moment
+	Made     moment
+	Late     bool   // its client has not come when it should have
+	LateText string // and how the client usually comes
+}
+
+// warnTokens is how long before its end a token is pointed out.
+const warnTokens = 30 * 24 * time.Hour
+
+// rhythms are how often clients come by themselves, by preset. Entra's cycle is 40 minutes; others come when something
+// has changed.
+var rhythms = map[string]time.Duration{"entra": 40 * time.Minute}
+
+func (c *Console) tokenRows(v *visit) ([]tokenRow, error) {
+	list, err := c.o.Tokens.List(v.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]tokenRow, len(list))
+	for i, t := range list {
+		rows[i] = rowOfToken(t, v.now)
+	}
+	slices.SortStableFunc(rows, func(a, b tokenRow) int {
+		switch {
+		case a.Active == b.Active:
+			return 0
+		case a.Active:
+			return -1
+		}
+		return 1
+	})
+	return rows, nil
+}
+
+func rowOfToken(t auth.Token, now time.Time) tokenRow {
+	row := tokenRow{
+		Token: t, Active: t.Active(now), State: "in force",
+		Ends: moment{t.Expires, distance(t.Expires, now)}, Used: moment{t.LastUsed, distance(t.LastUsed, now)}, Made: moment{t.Created, distance(t.Created, now)},
+	}
+	switch {
+	case !t.Revoked.IsZero():
+		row.State = "revoked"
+	case !row.Active:
+		row.State = "expired"
+	case t.Expires.Sub(now) < warnTokens:
+		row.Soon, row.State = true, "ends soon"
+	}
+	if every, ok := rhythms[t.Preset]; ok && row.Active && !t.LastUsed.IsZero() {
+		row.LateText = "comes every " + span(every)
+		row.Late = now.Sub(t.LastUsed) > 2*every
+	}
+	return row
+}
+
+type tokensData struct {
+	Rows    []tokenRow
+	Presets []string
+	Tenant  string
+	Days    string
+}
+
+// tokens is the list of tokens, with the form for another one.
+func (c *Console) tokens(v *visit) error {
+	rows, err := c.tokenRows(v)
+	if err != nil {
+		return err
+	}
+	if len(rows) > maxTokenRows {
+		rows = rows[:maxTokenRows] // those in force come first
+	}
+	ttl := c.o.TokenTTL
+	if ttl == 0 {
+		ttl = auth.DefaultTTL
+	}
+	return c.render(v, "tokens", "Tokens", tokensData{rows, scim.Presets(), v.tenant, strconv.Itoa(int(ttl / (24 * time.Hour)))})
+}
+
+const maxTokenRows = 150
+
+// createToken makes the token of the form.
+func (c *Console) createToken(v *visit) error {
+	f := v.r.PostFormValue
+	days, err := strconv.Atoi(f("days"))
+	if err != nil || days < 1 || days > 730 {
+		return &problem{http.StatusBadRequest, "The token was not made", "Its life is a number of days from 1 to 730."}
+	}
+	spec := auth.Spec{Name: f("name"), Tenant: f("tenant"), Scope: auth.Scope(f("scope")), Preset: f("preset"), TTL: time.Duration(days) * 24 * time.Hour}
+	return c.makeToken(v, spec, "")
+}
+
+// makeToken makes a token and leads to the page that shows it once: that of the token, or another.
+func (c *Console) makeToken(v *visit, spec auth.Spec, to string) error {
+	tok, secret, err := c.o.Tokens.Create(v.r.Context(), spec, c.origin(v))
+	var wrong *auth.SpecError
+	if errors.As(err, &wrong) {
+		return &problem{http.StatusBadRequest, "The token was not made", sentence(wrong.Error())}
+	}
+	if err != nil {
+		return err
+	}
+	c.o.Logger.Info("token created", "token", tok.ID, "name", tok.Name, "tenant", tok.Tenant, "scope", tok.Scope, "expires", tok.Expires, "by", v.s.actor)
+	c.sessions.leaveNote(v.s, &note{Token: tok.ID, Secret: secret.Reveal(), Text: "The token " + tok.Name + " is made."})
+	if to == "" {
+		to = Path + "tokens/" + url.PathEscape(tok.ID)
+	}
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	return nil
+}
+
+// tokenAt returns the token of the address. Names are not looked for: a link must mean one token for ever.
+func (c *Console) tokenAt(v *visit) (auth.Token, error) {
+	id := v.r.PathValue("id")
+	t, err := c.o.Tokens.Get(v.r.Context(), id)
+	if err == nil && t.ID != id || errors.Is(err, storage.ErrNotFound) {
+		return t, errNoPage
+	}
+	return t, err
+}
+
+// token is the page of one token.
+func (c *Console) token(v *visit) error {
+	t, err := c.tokenAt(v)
+	if err != nil {
+		return err
+	}
+	return c.render(v, "token", t.Name, rowOfToken(t, v.now))
+}
+
+// revokeToken ends a token.
+func (c *Console) revokeToken(v *visit) error {
+	t, err := c.tokenAt(v)
+	if err != nil {
+		return err
+	}
+	if err := c.o.Tokens.Revoke(v.r.Context(), t.ID, c.origin(v)); err != nil {
+		return err
+	}
+	c.o.Logger.Info("token revoked", "token", t.ID, "name", t.Name, "by", v.s.actor)
+	c.sessions.leaveNote(v.s, &note{Text: "The token " + t.Name + " is revoked. Nobody gets in with it any more."})
+	http.Redirect(v.w, v.r, Path+"tokens", http.StatusSeeOther)
+	return nil
+}
