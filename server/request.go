@@ -67,7 +67,7 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Ti
 	switch {
 	case out.status >= 500 || aborted:
 		level = slog.LevelError
-	case r.URL.Path == healthPath, r.URL.Path == readyPath:
+	case r.URL.Path == healthPath, r.URL.Path == readyPath, routine(r):
 		level = slog.LevelDebug
 	}
 	if !s.o.Logger.Enabled(r.Context(), level) {
