@@ -507,7 +507,7 @@ func (s *Service) forgetIn(tx *storage.Tx, from, gone storage.Ref, now map[stora
 		return err
 	}
 	now[from] = stamp.Version
-	return tx.Log(entry("patch", from, t, old, left, l, false))
+	return tx.Log(entry("patch", from, t, left, changesOf(t, old, left, false), l))
 }
 
 // withoutID returns v without the values that are a reference to the resource of an id.

@@ -16,33 +16,13 @@ const (
 	maxChangeValue  = 512 // bytes of JSON of one value
 )
 
-// entry makes the journal row of a change of old to now; either is nil if there is none.
-func entry(op string, ref storage.Ref, t *ResourceType, old, now *Object, l *links, secret bool) storage.Entry {
-	b := append([]byte(nil), '{')
-	label := now
-	if label == nil {
-		label = old
-	}
-	b = appendMember(b, "name", labelOf(t, label))
-	c := changes{}
-	if now != nil {
-		if old == nil {
-			old = &Object{}
-		}
-		c.compare(t, t.root, old, now)
-	}
-	if secret {
-		c.list = append(c.list, []byte(`{"path":"password"}`))
-	}
-	if len(c.list) > 0 {
+// entry makes the journal row of a change; labelled is what the resource was or is called by.
+func entry(op string, ref storage.Ref, t *ResourceType, labelled *Object, c changes, l *links) storage.Entry {
+	b := make([]byte, 0, len(c.b)+128)
+	b = appendMember(append(b, '{'), "name", labelOf(t, labelled))
+	if c.n > 0 {
 		b = append(b, `,"changes":[`...)
-		for i, x := range c.list {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(b, x...)
-		}
-		b = append(b, ']')
+		b = append(append(b, c.b...), ']')
 	}
 	if l != nil {
 		b = appendIDs(b, "added", l.added)
@@ -87,22 +67,48 @@ func appendIDs(b []byte, name string, ids []string) []byte {
 	return b
 }
 
-type changes struct{ list [][]byte }
+// changes are the attributes that differ between two states of a resource, as JSON objects with commas between them.
+type changes struct {
+	b []byte
+	n int
+}
+
+// changesOf compares two states of a resource of type t; old is nil for a new one. secret says that its password has changed.
+func changesOf(t *ResourceType, old, now *Object, secret bool) changes {
+	c := changes{}
+	if old == nil {
+		old = &Object{}
+		c.b = make([]byte, 0, 1024) // all that a user has
+	}
+	c.compare(t, t.root, old, now)
+	if secret {
+		c.begin("password")
+		c.b = append(c.b, '}')
+	}
+	return c
+}
+
+func (c *changes) begin(path string) {
+	if c.n > 0 {
+		c.b = append(c.b, ',')
+	}
+	c.n++
+	c.b = appendMember(append(c.b, '{'), "path", path)
+}
 
 func (c *changes) compare(t *ResourceType, a *Attribute, old, now *Object) {
 	for _, s := range a.Sub {
 		was, is := old.Get(s), now.Get(s)
-		if len(c.list) >= maxChanges || was.equal(is) || s.parent.parent == nil && !s.extension && !t.stored(s) {
+		if c.n >= maxChanges || was.equal(is) || s.parent.parent == nil && !s.extension && !t.stored(s) {
 			continue
 		}
 		if s.Type == Complex && !s.MultiValued && s.Returned != ReturnedNever {
 			c.compare(t, s, was.obj, is.obj)
 			continue
 		}
-		b := appendMember([]byte{'{'}, "path", s.Path())
-		b = appendChanged(b, "old", told(s, was))
-		b = appendChanged(b, "new", told(s, is))
-		c.list = append(c.list, append(b, '}'))
+		c.begin(s.Path())
+		c.b = appendChanged(c.b, "old", told(s, was))
+		c.b = append(appendChanged(c.b, "new", told(s, is)), '}')
 	}
 }
 
@@ -111,7 +117,7 @@ func told(a *Attribute, v Value) Value {
 	if a.Returned == ReturnedNever {
 		return Value{}
 	}
-	if a.Type != Complex {
+	if a.Type != Complex || !v.assigned() || !hides(a, v) {
 		return v
 	}
 	v = v.Clone()
@@ -122,19 +128,30 @@ func told(a *Attribute, v Value) Value {
 	return v
 }
 
+// hides says whether a complex value has a part that must not be told.
+func hides(a *Attribute, v Value) bool {
+	for e := range v.each {
+		if len(e.obj.extra) > 0 {
+			return true
+		}
+	}
+	return slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return s.Returned == ReturnedNever })
+}
+
 func appendChanged(b []byte, name string, v Value) []byte {
 	if !v.assigned() {
 		return b
 	}
 	b = append(b, `,"`+name+`":`...)
-	j := v.appendJSON(nil)
-	if len(j) <= maxChangeValue {
-		return append(b, j...)
+	at := len(b)
+	b = v.appendJSON(b)
+	if len(b)-at <= maxChangeValue {
+		return b
 	}
 	// No longer JSON of the value, but a text that begins like it.
-	j = j[:maxChangeValue]
-	for !utf8.Valid(j) {
+	j := string(b[at : at+maxChangeValue])
+	for !utf8.ValidString(j) {
 		j = j[:len(j)-1]
 	}
-	return appendText(b, string(slices.Concat(j, []byte("…"))))
+	return appendText(b[:at], j+"…")
 }

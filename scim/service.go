@@ -141,7 +141,8 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 		return nil, err
 	}
 	ref := storage.Ref{Tenant: c.caller.Tenant, Kind: c.t.Name, ID: id}
-	encoded := encodeBody(c.t, o) // here and not below: everybody else waits for the transaction
+	// Here and not below: everybody else waits for the transaction.
+	encoded, changed := encodeBody(c.t, o), changesOf(c.t, nil, o, hash != nil)
 	var done *Resource
 	err = s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
 		done = nil
@@ -164,7 +165,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 				return err
 			}
 		}
-		if err := tx.Log(entry("create", ref, c.t, nil, now, l, hash != nil)); err != nil {
+		if err := tx.Log(entry("create", ref, c.t, now, changed, l)); err != nil {
 			return err
 		}
 		done = &Resource{Type: c.t, ID: ref.ID, Stamp: stamp, Object: now, body: encoded}
@@ -311,7 +312,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 			return err
 		}
 		done.Stamp = stamp
-		return tx.Log(entry(op, rec.Ref, c.t, old, e.object, e.links, e.hash != nil || e.forget))
+		return tx.Log(entry(op, rec.Ref, c.t, e.object, changesOf(c.t, old, e.object, e.hash != nil || e.forget), e.links))
 	})
 	if err != nil {
 		return nil, err
@@ -351,7 +352,7 @@ func (s *Service) delete(ctx context.Context, c *call, id string) error {
 		if err := deleteSecret(tx, rec.Ref); err != nil {
 			return err
 		}
-		return tx.Log(entry("delete", rec.Ref, c.t, old, nil, nil, false))
+		return tx.Log(entry("delete", rec.Ref, c.t, old, changes{}, nil))
 	})
 }
 
