@@ -25,13 +25,15 @@ const maxSecrets = 4
 // Client is an OAuth 2.0 client that gets its access tokens by its own credentials (RFC 6749 section 4.4). Times are as
 // those of Token.
 type Client struct {
-	ID      string    `json:"id"` // client_id
-	Name    string    `json:"name"`
-	Tenant  string    `json:"tenant"`           // the one that its requests see
-	Scope   Scope     `json:"scope"`            // the widest that its access tokens have
-	Preset  string    `json:"preset,omitempty"` // as that of Token
-	User    string    `json:"user,omitempty"`   // as that of Token
-	Created time.Time `json:"created"`
+	ID         string    `json:"id"` // client_id
+	Name       string    `json:"name"`
+	Tenant     string    `json:"tenant"`           // the one that its requests see
+	Scope      Scope     `json:"scope"`            // the widest that its access tokens have
+	Preset     string    `json:"preset,omitempty"` // as that of Token
+	User       string    `json:"user,omitempty"`   // as that of Token
+	Types      Names     `json:"types,omitempty"`  // as those of Token
+	Attributes Names     `json:"attributes,omitempty"`
+	Created    time.Time `json:"created"`
 	// LastUsed is the last request that was let in with an access token; see Token.LastUsed.
 	LastUsed    time.Time      `json:"lastUsed,omitzero"`
 	LastAddress string         `json:"lastAddress,omitempty"` // as that of Token
@@ -51,11 +53,12 @@ type ClientSecret struct {
 
 // clientRow is the body of a client's record.
 type clientRow struct {
-	Name    string      `json:"name"`
-	Tenant  string      `json:"tenant"`
-	Scope   Scope       `json:"scope"`
-	Preset  string      `json:"preset,omitempty"`
-	User    string      `json:"user,omitempty"`
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+	Scope  Scope  `json:"scope"`
+	Preset string `json:"preset,omitempty"`
+	User   string `json:"user,omitempty"`
+	limits
 	Revoked time.Time   `json:"revoked,omitzero"`
 	Secrets []secretRow `json:"secrets"`
 }
@@ -77,7 +80,7 @@ func decodeClient(rec storage.Record) (Client, clientRow, error) {
 		return Client{}, clientRow{}, fmt.Errorf("client %s cannot be read, so that it is let in no more (scimbox check examines the store; a new client is made by scimbox client create): %w", rec.ID, err)
 	}
 	c := Client{
-		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset, User: r.User,
+		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset, User: r.User, Types: r.Types, Attributes: r.Attributes,
 		Created: rec.Created, Revoked: r.Revoked, Version: rec.Version, Secrets: []ClientSecret{},
 	}
 	for _, s := range r.Secrets {
@@ -101,13 +104,14 @@ func putClient(tx *storage.Tx, id string, r clientRow, prev storage.Stamp, op st
 		return Client{}, err
 	}
 	detail, err := json.Marshal(struct {
-		Name    string         `json:"name"`
-		Tenant  string         `json:"tenant"`
-		Scope   Scope          `json:"scope"`
-		Preset  string         `json:"preset,omitempty"`
-		User    string         `json:"user,omitempty"`
+		Name   string `json:"name"`
+		Tenant string `json:"tenant"`
+		Scope  Scope  `json:"scope"`
+		Preset string `json:"preset,omitempty"`
+		User   string `json:"user,omitempty"`
+		limits
 		Secrets []ClientSecret `json:"secrets"`
-	}{c.Name, c.Tenant, c.Scope, c.Preset, c.User, c.Secrets})
+	}{c.Name, c.Tenant, c.Scope, c.Preset, c.User, r.limits, c.Secrets})
 	if err != nil {
 		return Client{}, fmt.Errorf("encoding the journal row of client %s: %w", id, err)
 	}
@@ -153,12 +157,15 @@ func (t *Tokens) CreateClient(ctx context.Context, spec Spec, by storage.Origin)
 	if err != nil {
 		return Client{}, Secret{}, err
 	}
+	if err := t.checkLimit(clientKind, spec); err != nil {
+		return Client{}, Secret{}, err
+	}
 	s, plain, err := t.newClientSecret(spec.TTL)
 	if err != nil {
 		return Client{}, Secret{}, err
 	}
 	id := newID()
-	r := clientRow{Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset, User: spec.User, Secrets: []secretRow{s}}
+	r := clientRow{Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset, User: spec.User, limits: limits{spec.Types, spec.Attributes}, Secrets: []secretRow{s}}
 	var c Client
 	err = t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) error {
 		taken, err := tx.Has(clientKind, id)
@@ -373,7 +380,7 @@ func loadSecret(tx *storage.Tx, client, id string) (Token, []byte, error) {
 // token is what the requests of the client are let in with, but for its times.
 func (c Client) token() Token {
 	return Token{
-		ID: c.ID, Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, Preset: c.Preset, User: c.User,
+		ID: c.ID, Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, Preset: c.Preset, User: c.User, Types: c.Types, Attributes: c.Attributes,
 		Created: c.Created, Revoked: c.Revoked, Version: c.Version,
 	}
 }

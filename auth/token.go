@@ -50,14 +50,17 @@ func (s Scope) CanWrite() bool { return s == ScopeWrite || s == ScopeAdmin }
 // Token is what is known of a token besides its secret. It holds nothing that must not be shown to an administrator. Times
 // are UTC in microseconds, zero for what has not happened.
 type Token struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Tenant  string    `json:"tenant"` // the one that its requests see
-	Scope   Scope     `json:"scope"`
-	Preset  string    `json:"preset,omitempty"` // client preset of package scim, "" for the server's own choice
-	User    string    `json:"user,omitempty"`   // id of the User that /Me stands for, "" for none
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires"` // the token is refused from this instant on
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"` // the one that its requests see
+	Scope  Scope  `json:"scope"`
+	Preset string `json:"preset,omitempty"` // client preset of package scim, "" for the server's own choice
+	User   string `json:"user,omitempty"`   // id of the User that /Me stands for, "" for none
+	// Types and Attributes are all that is shown, "" for everything. Only a token of the scope read has them.
+	Types      Names     `json:"types,omitempty"`
+	Attributes Names     `json:"attributes,omitempty"`
+	Created    time.Time `json:"created"`
+	Expires    time.Time `json:"expires"` // the token is refused from this instant on
 	// LastUsed is the last request that was let in. After a crash it may be up to a minute older than the truth.
 	LastUsed    time.Time `json:"lastUsed,omitzero"`
 	LastAddress string    `json:"lastAddress,omitempty"` // that it came from, "" for a unix socket
@@ -70,6 +73,33 @@ type Token struct {
 // Active reports whether the token is neither revoked nor, at now, expired.
 func (t Token) Active(now time.Time) bool { return t.Revoked.IsZero() && now.Before(t.Expires) }
 
+// Names is a list of names with commas between; in JSON it is an array. The zero value is no limit.
+type Names string
+
+// MarshalJSON implements [encoding/json.Marshaler].
+func (n Names) MarshalJSON() ([]byte, error) { return json.Marshal(strings.Split(string(n), ",")) }
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler].
+func (n *Names) UnmarshalJSON(b []byte) error {
+	var l []string
+	if err := json.Unmarshal(b, &l); err != nil {
+		return err
+	}
+	*n = Names(strings.Join(l, ","))
+	return nil
+}
+
+// tidy leaves out blanks and empty names.
+func (n Names) tidy() Names {
+	var l []string
+	for name := range strings.SplitSeq(string(n), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			l = append(l, name)
+		}
+	}
+	return Names(strings.Join(l, ","))
+}
+
 // Spec is what Create needs to know.
 type Spec struct {
 	Name   string        // for people, 1 to 100 characters; need not be unique
@@ -78,6 +108,9 @@ type Spec struct {
 	TTL    time.Duration // MinTTL to MaxTTL, 0 is DefaultTTL
 	Preset string        // client preset, "" for the server's own choice
 	User   string        // id of the User that /Me stands for (RFC 7644 section 3.11), "" for none; need not exist
+
+	// Types and Attributes limit what is shown, with the scope read; "" is everything.
+	Types, Attributes Names
 }
 
 // SpecError says which part of a Spec cannot be, and what could.
@@ -124,6 +157,9 @@ func (s Spec) check(validPreset func(string) error) (Spec, error) {
 	if err := checkTTL(s.TTL); err != nil {
 		return wrong("ttl", "%v", err)
 	}
+	if s.Types, s.Attributes = s.Types.tidy(), s.Attributes.tidy(); (s.Types != "" || s.Attributes != "") && s.Scope != ScopeRead {
+		return wrong("limit", "types and attributes limit what is read; use them with the scope %s", ScopeRead)
+	}
 	if s.Preset != "" && validPreset != nil {
 		if err := validPreset(s.Preset); err != nil {
 			return wrong("preset", "%v", err)
@@ -156,13 +192,20 @@ func clip(s string) string {
 	return s
 }
 
+// limits are those of a Spec, in what is stored of a token or a client.
+type limits struct {
+	Types      Names `json:"types,omitempty"`
+	Attributes Names `json:"attributes,omitempty"`
+}
+
 // row is the body of a token's record.
 type row struct {
-	Name      string    `json:"name"`
-	Tenant    string    `json:"tenant"`
-	Scope     Scope     `json:"scope"`
-	Preset    string    `json:"preset,omitempty"`
-	User      string    `json:"user,omitempty"`
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+	Scope  Scope  `json:"scope"`
+	Preset string `json:"preset,omitempty"`
+	User   string `json:"user,omitempty"`
+	limits
 	Expires   time.Time `json:"expires"`
 	Revoked   time.Time `json:"revoked,omitzero"`
 	Successor string    `json:"successor,omitempty"`
@@ -190,7 +233,7 @@ func decodeRow(rec storage.Record) (Token, row, error) {
 		return Token{}, row{}, fmt.Errorf("token %s cannot be read, so that it lets nobody in (scimbox check examines the store; a new token is made by scimbox token create): %w", rec.ID, err)
 	}
 	return Token{
-		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset, User: r.User,
+		ID: rec.ID, Name: r.Name, Tenant: r.Tenant, Scope: r.Scope, Preset: r.Preset, User: r.User, Types: r.Types, Attributes: r.Attributes,
 		Created: rec.Created, Expires: r.Expires, Revoked: r.Revoked, Successor: r.Successor, Rotated: r.Rotated, Version: rec.Version,
 	}, r, nil
 }
@@ -201,17 +244,18 @@ func tokenRef(id string) storage.Ref {
 
 // detail is what the journal keeps of a change to a token.
 type detail struct {
-	Name      string    `json:"name"`
-	Tenant    string    `json:"tenant"`
-	Scope     Scope     `json:"scope"`
-	Preset    string    `json:"preset,omitempty"`
-	User      string    `json:"user,omitempty"`
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+	Scope  Scope  `json:"scope"`
+	Preset string `json:"preset,omitempty"`
+	User   string `json:"user,omitempty"`
+	limits
 	Expires   time.Time `json:"expires"`
 	Successor string    `json:"successor,omitempty"`
 }
 
 func (r row) detail() ([]byte, error) {
-	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.User, r.Expires, r.Successor})
+	b, err := json.Marshal(detail{r.Name, r.Tenant, r.Scope, r.Preset, r.User, r.limits, r.Expires, r.Successor})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the journal row of token %q: %w", r.Name, err)
 	}

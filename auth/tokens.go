@@ -25,9 +25,10 @@ import (
 
 // Options tune Tokens. The zero value is what a server wants.
 type Options struct {
-	Clock       func() time.Time   // nil = time.Now
-	Logger      *slog.Logger       // nil = discard
-	ValidPreset func(string) error // says why a client preset cannot be; nil takes every name
+	Clock       func() time.Time                     // nil = time.Now
+	Logger      *slog.Logger                         // nil = discard
+	ValidPreset func(string) error                   // says why a client preset cannot be; nil takes every name
+	ValidLimit  func(types, attributes string) error // says why a token cannot be limited to these; nil takes every name
 
 	// WarnBefore are the times before its expiry at which a token, or a secret of a client, is complained about in the log,
 	// once each; nil = never. One that is longer than the token's whole life is passed over.
@@ -51,6 +52,7 @@ type Tokens struct {
 	now         func() time.Time
 	log         *slog.Logger
 	validPreset func(string) error
+	validLimit  func(types, attributes string) error
 	warnBefore  []time.Duration // the shortest first
 	cost        int
 	compare     func(hash, secret []byte) error // bcrypt; tests count its calls
@@ -88,6 +90,7 @@ func New(store *storage.Store, o Options) *Tokens {
 		now:         o.Clock,
 		log:         o.Logger,
 		validPreset: o.ValidPreset,
+		validLimit:  o.ValidLimit,
 		warnBefore:  slices.Sorted(slices.Values(o.WarnBefore)),
 		cost:        o.Cost,
 		compare:     bcrypt.CompareHashAndPassword,
@@ -137,12 +140,15 @@ func (t *Tokens) Create(ctx context.Context, spec Spec, by storage.Origin) (Toke
 	if err != nil {
 		return Token{}, Secret{}, err
 	}
+	if err := t.checkLimit("", spec); err != nil {
+		return Token{}, Secret{}, err
+	}
 	id, plain, hash, err := t.newToken()
 	if err != nil {
 		return Token{}, Secret{}, err
 	}
 	r := row{
-		Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset, User: spec.User,
+		Name: spec.Name, Tenant: spec.Tenant, Scope: spec.Scope, Preset: spec.Preset, User: spec.User, limits: limits{spec.Types, spec.Attributes},
 		Expires: t.now().Add(spec.TTL).UTC().Truncate(time.Microsecond), Hash: hash,
 	}
 	var tok Token
@@ -154,6 +160,17 @@ func (t *Tokens) Create(ctx context.Context, spec Spec, by storage.Origin) (Toke
 		return Token{}, Secret{}, fmt.Errorf("creating token %q: %w", spec.Name, err)
 	}
 	return tok, newSecret(compose(id, plain)), nil
+}
+
+// checkLimit judges what a token or client is to be limited to, by the schemas that there are.
+func (t *Tokens) checkLimit(of string, s Spec) error {
+	if t.validLimit == nil || s.Types == "" && s.Attributes == "" {
+		return nil
+	}
+	if err := t.validLimit(string(s.Types), string(s.Attributes)); err != nil {
+		return &SpecError{Of: of, Field: "limit", Problem: err.Error()}
+	}
+	return nil
 }
 
 // newToken makes what only its owner will know of a token, and its digest.

@@ -68,6 +68,8 @@ again. Without a running server the client is made in the store itself, which is
 	f.StringVar((*string)(&what.Scope), "scope", "", "widest `scope` of its access tokens, read or write")
 	f.StringVar(&ttl, "ttl", "", "`lifetime` of the secret such as 30d or 26w, from 1m to 730d (default: tokens.lifetime)")
 	f.StringVar(&what.Tenant, "tenant", "", "`name` of the tenant whose resources it opens (default: default)")
+	f.StringVar((*string)(&what.Types), "types", "", "`names` of the resource types that it sees, such as User; with --scope read (default: all)")
+	f.StringVar((*string)(&what.Attributes), "attributes", "", "`names` of the attributes that it sees, such as userName,name.givenName,emails.value; with --scope read (default: all)")
 	f.StringVar(&what.User, "user", "", "`id` of the User that /Me stands for (default: none, and /Me answers 501)")
 	f.StringVar(&what.Preset, "preset", "", "`client` whose deviations from the RFCs are tolerated (default: auto)")
 	a.jsonFlag(cmd)
@@ -75,7 +77,7 @@ again. Without a running server the client is made in the store itself, which is
 	must(cmd.MarkFlagRequired("scope"))
 	must(cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]cobra.Completion{"read", "write"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("preset", cobra.FixedCompletions(server.Presets(), cobra.ShellCompDirectiveNoFileComp)))
-	for _, name := range []string{"name", "ttl", "tenant", "user"} {
+	for _, name := range []string{"name", "ttl", "tenant", "user", "types", "attributes"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	return cmd
@@ -145,7 +147,7 @@ func clientRows(list []control.OAuthClient, now time.Time) [][]string {
 		if !c.Revoked.IsZero() {
 			state = "revoked " + moment(c.Revoked)
 		}
-		rows = append(rows, []string{c.ID, c.Name, c.Tenant, string(c.Scope), moment(c.Created), state, used(c.LastUsed, c.LastAddress, now)})
+		rows = append(rows, []string{c.ID, c.Name, c.Tenant, scope(c.Scope, c.Types, c.Attributes), moment(c.Created), state, used(c.LastUsed, c.LastAddress, now)})
 		for _, s := range c.Secrets {
 			end := state
 			if end == "" {

@@ -39,6 +39,7 @@ Without a running server the token is made in the store itself. If there is none
 start of the server then shows no token.`,
 		Example: `  scimbox token create --name entra --scope write --preset entra
   scimbox token create --name report --scope read --ttl 30d --tenant acme
+  scimbox token create --name phonebook --scope read --types User --attributes userName,name.givenName,emails.value
   TOKEN=$(scimbox token create --name test --scope write --ttl 1h)`,
 		Args: cobra.NoArgs,
 		RunE: run(func(cmd *cobra.Command, _ []string) error {
@@ -73,6 +74,8 @@ start of the server then shows no token.`,
 	f.StringVar((*string)(&what.Scope), "scope", "", "read, write, or admin, which also opens the console")
 	f.StringVar(&ttl, "ttl", "", "`lifetime` such as 1h, 30d or 26w, from 1m to 730d (default: tokens.lifetime)")
 	f.StringVar(&what.Tenant, "tenant", "", "`name` of the tenant whose resources it opens (default: default)")
+	f.StringVar((*string)(&what.Types), "types", "", "`names` of the resource types that it sees, such as User; with --scope read (default: all)")
+	f.StringVar((*string)(&what.Attributes), "attributes", "", "`names` of the attributes that it sees, such as userName,name.givenName,emails.value; with --scope read (default: all)")
 	f.StringVar(&what.User, "user", "", "`id` of the User that /Me stands for (default: none, and /Me answers 501)")
 	f.StringVar(&what.Preset, "preset", "", "`client` whose deviations from the RFCs are tolerated (default: auto)")
 	a.jsonFlag(cmd)
@@ -80,7 +83,7 @@ start of the server then shows no token.`,
 	must(cmd.MarkFlagRequired("scope"))
 	must(cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]cobra.Completion{"read", "write", "admin"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("preset", cobra.FixedCompletions(server.Presets(), cobra.ShellCompDirectiveNoFileComp)))
-	for _, name := range []string{"name", "ttl", "tenant", "user"} {
+	for _, name := range []string{"name", "ttl", "tenant", "user", "types", "attributes"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	return cmd
@@ -109,7 +112,7 @@ func (a *app) newTokenList() *cobra.Command {
 				rows := [][]string{{"ID", "NAME", "TENANT", "SCOPE", "CREATED", "EXPIRES", "LAST USED"}}
 				now := time.Now()
 				for _, t := range list {
-					rows = append(rows, []string{t.ID, t.Name, t.Tenant, string(t.Scope), moment(t.Created), ends(t, now), used(t.LastUsed, t.LastAddress, now)})
+					rows = append(rows, []string{t.ID, t.Name, t.Tenant, scope(t.Scope, t.Types, t.Attributes), moment(t.Created), ends(t, now), used(t.LastUsed, t.LastAddress, now)})
 				}
 				return table(a.Stdout, rows)
 			})
@@ -117,6 +120,14 @@ func (a *app) newTokenList() *cobra.Command {
 	}
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// scope says what a token may do, and that it sees only a part.
+func scope(s control.Scope, types, attributes control.Names) string {
+	if types == "" && attributes == "" {
+		return string(s)
+	}
+	return string(s) + " (limited)"
 }
 
 // ends says when a token ends, or that it has.

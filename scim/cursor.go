@@ -131,6 +131,9 @@ func (s *Service) searchByCursor(ctx context.Context, c *call, parts []part, q q
 		endpoints = append(endpoints, p.t.Endpoint)
 	}
 	boundTo := c.caller.Tenant + "\x00" + strings.Join(endpoints, ",") + "\x00" + fingerprintOf(q)
+	if s.limited() {
+		boundTo += "\x00" + s.limit.Types + "\x00" + s.limit.Attributes
+	}
 	at := cursor{Total: -1}
 	begin := *q.cursor == ""
 	if !begin {

@@ -119,6 +119,12 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="scimbox"`)
 		return &Error{Status: http.StatusUnauthorized, Detail: "the request is not authenticated; send the header Authorization: Bearer <token>"}
 	}
+	if caller.Limit != (Limit{}) {
+		if !h.s.limited() {
+			return (&handler{h.s.view(caller.Limit)}).dispatch(w, r)
+		}
+		caller.ReadOnly = true
+	}
 	params, err := parameters(r)
 	if err != nil {
 		return err

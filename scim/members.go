@@ -230,7 +230,7 @@ func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, 
 		from := queue[0]
 		queue = queue[1:]
 		for _, kind := range a.kinds() {
-			g := s.types.ByName(kind)
+			g := s.whole.ByName(kind)
 			if g == nil {
 				continue
 			}
@@ -269,7 +269,9 @@ func (s *Service) membership(tx *storage.Tx, g *ResourceType, a *Attribute, grou
 		}
 	}
 	set("value", group.ID)
-	set("$ref", location(base, g, group.ID))
+	if s.types.ByName(g.Name) != nil {
+		set("$ref", location(base, g, group.ID))
+	}
 	if direct {
 		set("type", "direct")
 	} else {
@@ -317,7 +319,7 @@ func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (V
 		return v, nil
 	}
 	for _, kind := range a.kinds() {
-		t := s.types.ByName(kind)
+		t := s.whole.ByName(kind)
 		if t == nil {
 			continue
 		}
@@ -329,7 +331,9 @@ func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (V
 			continue
 		}
 		v = v.Clone()
-		v.obj.Set(a.byName["$ref"], textValue(location(base, t, id)))
+		if s.types.ByName(kind) != nil {
+			v.obj.Set(a.byName["$ref"], textValue(location(base, t, id)))
+		}
 		if d := a.sub("displayName"); d != nil && d.readOnly() {
 			name, err := s.displayName(tx, t, id)
 			if err != nil {

@@ -83,6 +83,7 @@ type Caller struct {
 	Preset   string // which client's deviations to tolerate; "" is auto
 	ReadOnly bool   // may change nothing
 	User     string // id of the User that the token is bound to, for /Me; "" for none
+	Limit    Limit  // what it may see; the zero value is everything
 }
 
 type callerKey struct{}

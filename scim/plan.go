@@ -222,7 +222,7 @@ func (s *Service) yieldNested(tx *storage.Tx, t *ResourceType, m *memberLookup, 
 	for len(queue) > 0 && len(seen) < maxGroups {
 		from := queue[0]
 		queue = queue[1:]
-		g := s.types.ByName(from.Kind)
+		g := s.whole.ByName(from.Kind)
 		if g == nil || seen[from] {
 			continue
 		}

@@ -111,7 +111,7 @@ func storedSingle(a *Attribute, n *node) (Value, bool) {
 // load turns a record into a resource. What is linked is fetched from tx when it is asked for, so that the resource
 // must not outlive the transaction unless those attributes are left alone. base is the URL that locations start with.
 func (s *Service) load(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
-	if stored, ok := takeApart(t, rec.Body); ok {
+	if stored, ok := takeApart(t, rec.Body); ok && !s.limited() {
 		r := &Resource{Type: t, ID: rec.ID, Stamp: rec.Stamp, stored: stored, base: base}
 		r.attach(s, tx, base)
 		return r, nil
@@ -124,6 +124,9 @@ func (s *Service) loadDecoded(tx *storage.Tx, t *ResourceType, rec storage.Recor
 	o, err := decodeBody(t, rec.Body)
 	if err != nil {
 		return nil, err
+	}
+	if s.limited() {
+		o.trim()
 	}
 	r := &Resource{Type: t, ID: rec.ID, Stamp: rec.Stamp, Object: o}
 	r.complete(base)
@@ -161,7 +164,9 @@ func metaOf(t *ResourceType, id string, stamp storage.Stamp, base string) Value 
 		"location":     location(base, t, id),
 		"version":      etag(stamp.Version),
 	} {
-		m.Set(t.metaAttr.byName[foldName(name)], textValue(v))
+		if a := t.metaAttr.byName[foldName(name)]; a != nil {
+			m.Set(a, textValue(v))
+		}
 	}
 	return objectValue(m)
 }
@@ -217,8 +222,9 @@ func indexes(t *ResourceType) []indexedAttribute {
 			target != t.idAttr && (target.Uniqueness == UniqueServer || target.Uniqueness == UniqueGlobal)})
 	}
 	add(Path{Attr: t.idAttr}, t.idAttr, true)
-	modified := t.metaAttr.byName["lastmodified"]
-	add(Path{Attr: t.metaAttr, Sub: modified}, modified, true)
+	if modified := t.metaAttr.byName["lastmodified"]; modified != nil {
+		add(Path{Attr: t.metaAttr, Sub: modified}, modified, true)
+	}
 	var walk func(ext *Attribute, list []*Attribute)
 	walk = func(ext *Attribute, list []*Attribute) {
 		for _, a := range list {

@@ -115,6 +115,10 @@ type ResourceType struct {
 	// root is the complex attribute that a whole resource is a value of: the common attributes, those of Schema, and one
 	// member for each extension.
 	root *Attribute
+	// hides says which of the common attributes, by their paths in lower case, the type does without; nil for none. See
+	// Limit.
+	hides func(common string) bool
+
 	// The common attributes (RFC 7643 section 3.1), found often enough to be kept.
 	schemasAttr, idAttr, externalIDAttr, metaAttr *Attribute
 }
@@ -250,7 +254,14 @@ func (t *ResourceType) compile() {
 	t.root = &Attribute{Name: t.Name, Type: Complex, Mutability: ReadWrite, Returned: ReturnedDefault}
 	common := commonAttributes()
 	t.schemasAttr, t.idAttr, t.externalIDAttr, t.metaAttr = common[0], common[1], common[2], common[3]
-	t.root.Sub = append(t.root.Sub, common[:3]...)
+	for _, a := range common[:3] {
+		if t.hides == nil || !t.hides(foldName(a.Name)) {
+			t.root.Sub = append(t.root.Sub, a)
+		}
+	}
+	t.metaAttr.Sub = slices.DeleteFunc(t.metaAttr.Sub, func(a *Attribute) bool {
+		return t.hides != nil && t.hides("meta."+foldName(a.Name))
+	})
 	for _, a := range t.Schema.Attributes {
 		t.root.Sub = append(t.root.Sub, a.clone(t.Schema))
 	}

@@ -1,8 +1,6 @@
 package scim
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"net/http"
 	"strconv"
 )
@@ -178,8 +176,7 @@ func (h *handler) find(q *request, types []*ResourceType, f query) error {
 // writeTagged writes what is no resource of a version, such as a list, under an entity tag of its own, so that a client that
 // polls it learns that nothing has changed.
 func (q *request) writeTagged(b []byte) error {
-	sum := sha256.Sum256(b)
-	tag := base64.RawURLEncoding.EncodeToString(sum[:12])
+	tag := tagOf(b)
 	q.w.Header().Set("ETag", `W/"`+tag+`"`)
 	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && q.ifNoneMatch.names(tag) {
 		q.w.WriteHeader(http.StatusNotModified)

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"scimbox/storage"
 )
@@ -17,11 +18,14 @@ import (
 type Service struct {
 	store *storage.Store
 	types *Types
+	whole *Types // types, or of a view those of the service that it is a view of
 	o     Options
 	index map[*ResourceType][]indexedAttribute
 
 	cursors *cursors
 	walks   *walks
+	limit   Limit // of a view
+	views   *lru.Cache[Limit, *Service]
 
 	mu      sync.Mutex
 	unknown map[string]int64
@@ -33,10 +37,10 @@ type Service struct {
 // resources stand in the way where an attribute has become unique.
 func NewService(ctx context.Context, store *storage.Store, types *Types, o Options) (*Service, error) {
 	s := &Service{
-		store: store, types: types, o: o.withDefaults(),
+		store: store, types: types, whole: types, o: o.withDefaults(),
 		index:   map[*ResourceType][]indexedAttribute{},
 		unknown: map[string]int64{}, marked: map[string]bool{},
-		walks: newWalks(),
+		walks: newWalks(), views: newViews(),
 	}
 	for _, t := range types.ResourceTypes {
 		s.index[t] = indexes(t)
@@ -402,10 +406,13 @@ func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) 
 		if err != nil {
 			return err
 		}
+		a = c.answerFor(r)
+		if s.limited() {
+			return s.getLimited(c, r, a)
+		}
 		if c.ifMatch.given && !c.ifMatch.holds(rec.Version) {
 			return c.stale(rec.Version)
 		}
-		a = c.answerFor(r)
 		if c.ifNoneMatch.given && c.ifNoneMatch.holds(rec.Version) {
 			a.unchanged = true
 			return nil
@@ -414,6 +421,21 @@ func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) 
 		return err
 	})
 	return a, err
+}
+
+// getLimited is get for a caller with a Limit. The version of the record would tell of changes of what is hidden; so the
+// entity tag is that of the text that is shown.
+func (s *Service) getLimited(c *call, r *Resource, a *answer) (err error) {
+	if a.body, err = appendResource(nil, r, &c.shown); err != nil {
+		return err
+	}
+	tag := tagOf(a.body)
+	a.etag = `W/"` + tag + `"`
+	if c.ifMatch.given && !c.ifMatch.names(tag) {
+		return &Error{Status: http.StatusPreconditionFailed, Detail: fmt.Sprintf("the resource is at version %s, which is none of those that If-Match names", a.etag)}
+	}
+	a.unchanged = c.ifNoneMatch.given && c.ifNoneMatch.names(tag)
+	return nil
 }
 
 func (s *Service) fetch(tx *storage.Tx, t *ResourceType, id string) (storage.Record, error) {

@@ -102,6 +102,7 @@ func withCaller(next http.Handler) http.Handler {
 		o.token, o.name, o.tenant = tok.ID, tok.Name, tok.Tenant
 		next.ServeHTTP(w, r.WithContext(scim.WithCaller(r.Context(), scim.Caller{
 			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
+			Limit: scim.Limit{Types: string(tok.Types), Attributes: string(tok.Attributes)},
 		})))
 	})
 }

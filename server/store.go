@@ -59,7 +59,7 @@ func openHouse(ctx context.Context, o Options, warn []time.Duration) (*House, er
 		return nil, err
 	}
 	tokens := auth.New(store, auth.Options{
-		Clock: o.Clock, Logger: o.Logger, ValidPreset: scim.ValidPreset, WarnBefore: warn, Cost: o.tokenCost,
+		Clock: o.Clock, Logger: o.Logger, ValidPreset: scim.ValidPreset, ValidLimit: validLimit(o.Config.SCIM.Schemas), WarnBefore: warn, Cost: o.tokenCost,
 	})
 	keeper, err := newKeeper(store, o)
 	if err != nil {
@@ -80,6 +80,17 @@ func minFree(c config.Config) int64 {
 		return -1
 	}
 	return c.Storage.MinFree.Bytes
+}
+
+// validLimit judges limits of tokens by the schemas of a file, which it reads only then.
+func validLimit(schemas string) func(types, attributes string) error {
+	return func(types, attributes string) error {
+		all, err := scim.NewTypes(schemas)
+		if err != nil {
+			return err
+		}
+		return all.CheckLimit(scim.Limit{Types: types, Attributes: attributes})
+	}
 }
 
 // Close closes what there is: first what makes backups, and the store last.

@@ -85,6 +85,12 @@ type Deadline = auth.Deadline
 // Token is what is known of a token besides its secret.
 type Token = auth.Token
 
+// Scope is what a token may do.
+type Scope = auth.Scope
+
+// Names are names with commas between.
+type Names = auth.Names
+
 // Create asks for a token. TTL 0 is the lifetime of the configuration.
 type Create struct {
 	Name   string        `json:"name"`
@@ -93,10 +99,14 @@ type Create struct {
 	TTL    time.Duration `json:"ttl"` // nanoseconds
 	Preset string        `json:"preset"`
 	User   string        `json:"user"` // id of the User that /Me stands for, "" for none
+
+	// Types and Attributes limit what is shown; "" is everything.
+	Types      auth.Names `json:"types,omitempty"`
+	Attributes auth.Names `json:"attributes,omitempty"`
 }
 
 func (c Create) spec() auth.Spec {
-	return auth.Spec{Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, TTL: c.TTL, Preset: c.Preset, User: c.User}
+	return auth.Spec{Name: c.Name, Tenant: c.Tenant, Scope: c.Scope, TTL: c.TTL, Preset: c.Preset, User: c.User, Types: c.Types, Attributes: c.Attributes}
 }
 
 // CheckClient is Check for a client (CreateClient).
