@@ -109,9 +109,29 @@ func openACME(o Options) (*acmeSource, error) {
 		template.DNS01Solver = solver
 	}
 	s.issuer = certmagic.NewACMEIssuer(s.config, template)
-	s.config.Issuers = []certmagic.Issuer{s.issuer}
+	s.config.Issuers = []certmagic.Issuer{account{s.issuer}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
+}
+
+// account is certmagic's issuer, for the account of our own configuration and no other.
+//
+// certmagic tells an authority which certificate a new one replaces, whenever the authority is the same; and an authority refuses an
+// account that replaces the certificate of another one (RFC 9773 section 5). Whoever changes the address of the account, or
+// its external binding, would never get a certificate again: certmagic's retries by the clock do not leave it out. It does so
+// only for its own type of issuer, which this is not. An authority that counts certificates may then count a renewal; there is one
+// name, and one renewal in weeks.
+//
+// Without an address of the configuration certmagic takes the one that was used last in this process, or before in the storage,
+// and asks at standard input for one. This does not.
+type account struct{ *certmagic.ACMEIssuer }
+
+// PreCheck is called before each attempt.
+func (a account) PreCheck(ctx context.Context, names []string, _ bool) error {
+	if a.Email == "" {
+		return nil
+	}
+	return a.ACMEIssuer.PreCheck(ctx, names, false)
 }
 
 // listening tells where challenges arrive. certmagic looks there whether somebody listens before it asks for a challenge, and

@@ -440,6 +440,38 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// Another account than the one that the certificate was obtained by gets the next one: operators change addresses. The authority
+// would refuse it if it was told that the one is to replace the other.
+func TestAnotherAccount(t *testing.T) {
+	t.Parallel()
+	names, b := acmetest.StartDNS(t), newBox(t)
+	ca := acmetest.Start(t, acmetest.Options{DNS: names, HTTP: b.http.Addr(), TLS: b.https.Addr()})
+	var asked atomic.Bool
+	ca.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/renewalInfo/") || asked.Swap(true) {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json") // renew the first one soon
+		w.Header().Set("Retry-After", "21600")
+		now := time.Now()
+		_ = json.NewEncoder(w).Encode(map[string]any{"suggestedWindow": map[string]time.Time{"start": now.Add(time.Second), "end": now.Add(3 * time.Second)}})
+		return true
+	})
+	o := Options{ACME: ACME{Directory: ca.Directory, Roots: ca.Roots}}
+	b.serve(t, o)
+	b.obtained(t)
+	b.again(t)
+	b.log.clear()
+	o.Every, o.ACME.Email = 100*time.Millisecond, "new@scim.test"
+	b.serve(t, o)
+	b.log.await(t, "new ACME account registered", "new@scim.test")
+	b.log.await(t, "a certificate was obtained", "renewal=true")
+	b.log.await(t, "replaced certificate in cache")
+	if c := b.Certificates()[0]; c.Problem != "" {
+		t.Errorf("the status says: %s", c.Problem)
+	}
+}
+
 // An authority that does not want this name, or this account, is quoted.
 func TestUnwanted(t *testing.T) {
 	t.Parallel()
