@@ -46,7 +46,8 @@ func golden(t *testing.T, name, got string) {
 // clock is a time that tests move.
 type clock struct{ t time.Time }
 
-func newClock() *clock                        { return &clock{time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)} }
+// newClock begins today, because files have the time of the machine.
+func newClock() *clock                        { return &clock{time.Now().UTC().Truncate(time.Second)} }
 func (c *clock) now() time.Time               { return c.t }
 func (c *clock) pass(d time.Duration)         { c.t = c.t.Add(d) }
 func (c *clock) options() Options             { return Options{Clock: c.now, Base: "/scim/v2", Types: types} }
