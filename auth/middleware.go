@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"scimbox/storage"
 )
 
 // MiddlewareOptions tell Middleware of the house it is the door of. The zero value asks everybody for a token and takes the
@@ -194,7 +196,7 @@ func (t *Tokens) refusal(r *http.Request, err error) answer {
 	case errors.As(err, &limited):
 		return answer{status: http.StatusTooManyRequests, retryAfter: limited.seconds(),
 			detail: "too many requests with a wrong token came from this address; wait as long as Retry-After says"}
-	case errors.Is(err, ErrBusy), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, ErrBusy), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, storage.ErrClosed):
 		return answer{status: http.StatusServiceUnavailable, retryAfter: 1,
 			detail: "the token could not be verified in time; try again"}
 	}

@@ -43,6 +43,7 @@ import (
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
+	"scimbox/storage"
 	"scimbox/tlsconf"
 )
 
@@ -73,10 +74,11 @@ type Options struct {
 	Clock          func() time.Time // nil = time.Now
 	AcceptDataLoss bool             // open the store although its seal says that data are missing
 
-	freeSpace func(dir string) (int64, error) // on the disk, nil = as the system says
-	tokenCost int                             // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
-	tls       *tls.Config                     // of the main listener, nil = plain HTTP
-	redirect  string                          // address of plain HTTP beside it, "" for none
+	openStore func(ctx context.Context, dir string, o storage.Options) (*storage.Store, error) // nil = storage.OpenDir
+	freeSpace func(dir string) (int64, error)                                                  // on the disk, nil = as the system says
+	tokenCost int                                                                              // bcrypt's for new tokens, 0 = that of package auth; tests make thousands of them
+	tls       *tls.Config                                                                      // of the main listener, nil = plain HTTP
+	redirect  string                                                                           // address of plain HTTP beside it, "" for none
 
 	renewEvery time.Duration // how often certificates are examined, 0 = as package tlsconf does
 }
@@ -84,6 +86,9 @@ type Options struct {
 func (o *Options) fill() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.openStore == nil {
+		o.openStore = storage.OpenDir
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

@@ -47,7 +47,7 @@ func openHouse(ctx context.Context, o Options, warn []time.Duration) (*House, er
 	if err := makeDirectory(o.Config.Data, o.Logger); err != nil {
 		return nil, err
 	}
-	store, err := storage.OpenDir(ctx, o.Config.Data, storage.Options{
+	store, err := o.openStore(ctx, o.Config.Data, storage.Options{
 		Clock: o.Clock, Logger: o.Logger, Version: o.Version, AcceptDataLoss: o.AcceptDataLoss,
 		MinFree: minFree(o.Config), FreeSpace: o.freeSpace,
 		Journal: storage.Retention{Keep: o.Config.Journal.Keep.Duration, MaxSize: o.Config.Journal.MaxSize.Bytes},

@@ -68,6 +68,9 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 		return nil, errors.Join(err, engine.Close())
 	}
 	s.engine = &sealedEngine{badgerEngine: engine, sealer: sl, unlock: unlock}
+	if o.Between != nil {
+		s.engine = o.Between(s.engine)
+	}
 	s.committed, s.space = sl.mark, newSpace(dir, o)
 	go sl.run()
 	s.start()

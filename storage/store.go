@@ -34,6 +34,10 @@ type Options struct {
 	// Journal says how much of the journal is kept.
 	Journal Retention
 
+	// Between puts something between the store and its engine, such as a storagetest.Faulty; nil = nothing. OpenDir alone asks
+	// for it: whoever opens an engine himself can do it himself.
+	Between func(Engine) Engine
+
 	sweepLinks int // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
 }
 

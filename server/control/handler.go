@@ -312,7 +312,7 @@ func (h *handler) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	h.Logger.Info("token revoked", "token", tok.ID, "name", tok.Name)
 	// As it is now, which says when a token was revoked that had been before.
 	if tok, err = h.Tokens.Get(r.Context(), tok.ID); err != nil {
-		return err
+		return fmt.Errorf("the change was made, but it cannot be shown: the token is revoked; %w", err)
 	}
 	h.answer(w, http.StatusOK, tok)
 	return nil
