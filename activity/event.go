@@ -169,6 +169,8 @@ func (w Who) labelled() Who {
 	switch {
 	case w.Token == "local":
 		w.Label = "The command line"
+	case w.Token == "console":
+		w.Label = "The console"
 	case w.Token == "" && w.Name == "":
 		w.Label = "scimbox"
 	case product == "" && w.Name == "":

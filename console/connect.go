@@ -20,6 +20,7 @@ type seenRequest struct {
 	meaning
 	Actor string // name of the token
 	When  moment
+	Event string // address of its page, "" if it has none
 }
 
 type connectData struct {
@@ -40,11 +41,25 @@ func (c *Console) lightOf(v *visit) (lightData, error) {
 	if err != nil {
 		return d, err
 	}
+	refused, err := c.reasons(v)
+	if err != nil {
+		return d, err
+	}
 	for _, q := range c.recent.last(v.tenant, 8) {
 		if v.now.Sub(q.Time) > lightMemory {
 			break
 		}
-		s := seenRequest{q, explain(q, c.o.TenantURL()), names[q.Token], moment{q.Time, distance(q.Time, v.now)}}
+		why, kept := refused[q.ID]
+		if kept && q.Detail == "" {
+			q.Detail = why.Refused.Detail
+		}
+		s := seenRequest{q, explain(q, c.o.TenantURL()), names[q.Token], moment{q.Time, distance(q.Time, v.now)}, ""}
+		if kept {
+			s.Event = Path + "t/" + v.tenant + "/activity/" + why.ID
+			if s.Generic {
+				s.Fix = why.Advice
+			}
+		}
 		if d.Latest == nil {
 			d.Latest = &s
 			d.State = "bad"

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"scimbox/activity"
 	"scimbox/auth"
 	"scimbox/scim"
 	"scimbox/server/control"
@@ -24,6 +25,9 @@ type Options struct {
 	Service *scim.Service
 	Tokens  *auth.Tokens
 	Status  func(context.Context) (control.Status, error)
+
+	// Activity tells what was done and what was refused.
+	Activity *activity.Reader
 
 	Version   string
 	PublicURL string                       // scheme and host that browsers know the server by, "" if nobody has said
@@ -63,6 +67,8 @@ func New(o Options) (*Console, error) {
 		"GET /console/t/{tenant}/connect/light":         c.light,
 		"POST /console/t/{tenant}/connect/token":        c.connectToken,
 		"GET /console/t/{tenant}/mapping":               c.mapping,
+		"GET /console/t/{tenant}/activity":              c.activity,
+		"GET /console/t/{tenant}/activity/{id}":         c.event,
 		"GET /console/t/{tenant}/{endpoint}":            c.list,
 		"GET /console/t/{tenant}/{endpoint}/{id}":       c.resource,
 		"GET /console/t/{tenant}/{endpoint}/{id}/{set}": c.members,
@@ -70,6 +76,8 @@ func New(o Options) (*Console, error) {
 		"POST /console/tokens":                          c.createToken,
 		"GET /console/tokens/{id}":                      c.token,
 		"POST /console/tokens/{id}/revoke":              c.revokeToken,
+		"POST /console/tokens/{id}/rotate":              c.rotateToken,
+		"GET /console/backups":                          c.backups,
 		"GET /console/tenants":                          c.tenants,
 		"GET /console/health":                           c.health,
 		"GET /console/":                                 func(*visit) error { return errNoPage },

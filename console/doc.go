@@ -9,8 +9,9 @@
 //	resources.go   Users, Groups and other resource types: lists and single resources
 //	attributes.go  the attributes of a resource in the order of its schema
 //	history.go     changes as sentences and differences, from the journal
-//	tokens.go      tokens: make, show once, revoke
-//	health.go      store, tokens near their end, clients that are late; tenants
+//	activity.go    what was done and what was refused, from package activity
+//	tokens.go      tokens: make, show once, rotate, revoke
+//	health.go      store, tokens near their end, clients that are late; tenants, backups
 //	templates/  static/    HTML, one style sheet, one script
 //
 // Pages are made here and work without a script; the script adds what needs one: a search that answers while one types, a

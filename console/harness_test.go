@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"scimbox/activity"
 	"scimbox/auth"
 	"scimbox/scim"
 	"scimbox/server/control"
@@ -32,14 +33,15 @@ const own = `{"schemas": [{"id": "urn:example:params:scim:schemas:extension:acme
 
 // house is a console with everything that it shows.
 type house struct {
-	t       *testing.T
-	store   *storage.Store
-	tokens  *auth.Tokens
-	service *scim.Service
-	console *Console
-	scim    http.Handler
-	log     *bytes.Buffer
-	url     string // tenant URL
+	t        *testing.T
+	store    *storage.Store
+	tokens   *auth.Tokens
+	activity *activity.Log
+	service  *scim.Service
+	console  *Console
+	scim     http.Handler
+	log      *bytes.Buffer
+	url      string // tenant URL
 
 	mu  sync.Mutex
 	now time.Time
@@ -88,7 +90,22 @@ func openHouse(t *testing.T, change func(*Options)) *house {
 			}
 		}
 	})
+	log := activity.Open(filepath.Join(t.TempDir(), "activity"), activity.Options{Clock: h.clock, Base: scim.BasePath, Types: map[string]string{"users": "User", "groups": "Group"}})
+	h.activity = log
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	o := Options{
+		Activity: &activity.Reader{Store: h.store, Log: log, Clock: h.clock, Tokens: func(ctx context.Context) ([]activity.Who, error) {
+			all, err := h.tokens.List(ctx)
+			var l []activity.Who
+			for _, t := range all {
+				l = append(l, activity.Who{Token: t.ID, Name: t.Name, Preset: t.Preset})
+			}
+			return l, err
+		}},
 		Store: h.store, Service: h.service, Tokens: h.tokens, Status: local.Status, Version: "test",
 		TenantURL: func() string { return h.url }, Client: func(*http.Request) string { return "192.0.2.1" },
 		Request: func(*http.Request) string { return "req-1" }, Clock: h.clock, Logger: logger,

@@ -67,12 +67,51 @@ func (c *Console) health(v *visit) error {
 }
 
 func (c *Console) checks(s control.Status, clients []tokenRow) []check {
+	presets := map[string]string{}
+	for _, t := range clients {
+		presets[t.ID] = t.Preset
+	}
 	l := []check{{"good", "Store", "It answers. " + plural(s.JournalSeq, "change") + " so far, " + bytesOf(s.DiskBytes) + " on disk in " + s.Data + "."}}
 	switch url := c.o.TenantURL(); {
 	case strings.HasPrefix(url, "https://"):
 		l = append(l, check{"good", "Address", "Clients reach it at " + url + "."})
 	default:
 		l = append(l, check{"warn", "Address", url + " is not encrypted, and clients on other machines should not use it. Entra asks for https."})
+	}
+	if s.ReadOnly != "" {
+		l = append(l, check{"bad", "Changes are refused", sentence(s.ReadOnly)})
+	} else if s.FreeBytes > 0 {
+		l = append(l, check{"good", "Disk", bytesOf(s.FreeBytes) + " are free."})
+	}
+	if s.Server != nil {
+		for _, k := range s.Server.Certificates {
+			names := strings.Join(k.Names[:min(len(k.Names), 10)], ", ")
+			switch {
+			case k.NotAfter.IsZero():
+				l = append(l, check{"bad", "Certificate", "There is none for " + names + ". " + sentence(k.Problem)})
+			case k.Problem != "":
+				l = append(l, check{"warn", "Certificate", "Of " + names + ", " + plural(k.DaysLeft, "day") + " left. " + sentence(k.Problem)})
+			default:
+				l = append(l, check{"good", "Certificate", "Of " + names + ", " + plural(k.DaysLeft, "day") + " left."})
+			}
+		}
+	}
+	if b := s.Backups; b != nil {
+		switch {
+		case b.Failure != nil:
+			l = append(l, check{"bad", "Backups", "The last one failed. " + sentence(b.Failure.Error)})
+		case b.Every == "":
+			l = append(l, check{"warn", "Backups", "None are made by the clock."})
+		case b.Last == nil:
+			l = append(l, check{"good", "Backups", "Every " + b.Every + "; the first is yet to come."})
+		default:
+			l = append(l, check{"good", "Backups", "The newest is of " + b.Last.Created.UTC().Format("2006-01-02 15:04 UTC") + ", verified."})
+		}
+	}
+	for _, k := range s.Clients {
+		if k.Overdue && rhythms[presets[k.Token]] == 0 {
+			l = append(l, check{"warn", "Client " + k.Name, "It was here last at " + k.Last.UTC().Format("2006-01-02 15:04 UTC") + " and usually comes every " + span(k.Rhythm.Duration) + "."})
+		}
 	}
 	if len(clients) == 0 {
 		l = append(l, check{"warn", "Tokens", "None is in force: no client can get in."})
@@ -93,6 +132,30 @@ func (c *Console) checks(s control.Status, clients []tokenRow) []check {
 		}
 	}
 	return l
+}
+
+type backupsData struct {
+	State              *control.Backups
+	Failed, Last, Next moment
+}
+
+// backups is how things are with the backups that are made by the clock.
+func (c *Console) backups(v *visit) error {
+	s, err := c.o.Status(v.r.Context())
+	if err != nil {
+		return err
+	}
+	d := backupsData{State: s.Backups}
+	if b := s.Backups; b != nil {
+		d.Next = moment{b.Next, distance(b.Next, v.now)}
+		if b.Last != nil {
+			d.Last = moment{b.Last.Created, distance(b.Last.Created, v.now)}
+		}
+		if b.Failure != nil {
+			d.Failed = moment{b.Failure.At, distance(b.Failure.At, v.now)}
+		}
+	}
+	return c.render(v, "backups", "Backups", d)
 }
 
 type tenantRow struct {

@@ -169,6 +169,7 @@ func (c *Console) renderStatus(v *visit, status int, name, title string, data an
 		for _, t := range c.o.Service.Types().ResourceTypes {
 			p.Types = append(p.Types, typeLink{strings.TrimPrefix(t.Endpoint, "/"), endpointOf(t)})
 		}
+		p.Extra, p.Backups = []typeLink{{"Activity", "activity"}}, true
 	}
 	var b bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&b, "layout.html", p); err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"scimbox/activity"
 	"scimbox/auth"
 )
 
@@ -20,7 +21,8 @@ func everyPage(user, group, token string) []string {
 	return []string{
 		"/console/t/default/connect", "/console/t/default/mapping", "/console/t/default/users", "/console/t/default/users?q=a&active=no", "/console/t/default/groups",
 		"/console/t/default/users/" + user, "/console/t/default/groups/" + group, "/console/t/default/groups/" + group + "/members?from=",
-		"/console/tokens", "/console/tokens/" + token, "/console/tenants", "/console/health",
+		"/console/tokens", "/console/tokens/" + token, "/console/tenants", "/console/health", "/console/backups",
+		"/console/t/default/activity", "/console/t/default/activity?all=yes&failed=yes&q=a&type=User&op=create&token=x", "/console/t/default/activity/c1", "/console/t/default/activity/r1",
 	}
 }
 
@@ -33,6 +35,7 @@ func TestHostileValues(t *testing.T) {
 	h.client("default", "PATCH", "/Users/"+user, `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"title","value":"`+evil+`2"}]}`)
 	tok, _ := h.token(auth.Spec{Name: strings.ReplaceAll(evil, `\"`, `"`), Scope: auth.ScopeWrite, Preset: "entra"})
 	h.console.Observe(Request{Time: h.clock(), Method: "GET", Path: "/scim/<script>alert(4)</script>", Status: 404, Detail: `there is no endpoint "<script>alert(5)</script>"`, Agent: evil, Client: evil})
+	h.refused(evil)
 	b := h.signedIn()
 	markup := regexp.MustCompile(`(?i)<script>|<img src=x|<[^>]*\son[a-z]+\s*=|href="javascript|<b>badge`)
 	hits := 0
@@ -62,6 +65,7 @@ func TestHeaders(t *testing.T) {
 	user := h.user("ada", "")
 	group := h.group("Ops", user)
 	tok, _ := h.token(auth.Spec{Name: "entra", Scope: auth.ScopeWrite})
+	h.refused("x")
 	b := h.signedIn()
 	inline := regexp.MustCompile(`(?i)<style|<[^>]*\sstyle\s*=|<script[^>]*>[^<]|<script(>|\s[^>]*src="https?:)|\son[a-z]+="|<link[^>]*href="(https?:)?//|src="(https?:)?//`)
 	check := func(path string, a answer) {
@@ -140,6 +144,9 @@ func TestPageSizes(t *testing.T) {
 	for range 50 {
 		h.console.Observe(Request{Time: h.clock(), Method: "GET", Path: "/Users/" + long, Status: 404, Detail: long + long, Agent: long})
 	}
+	for range 60 {
+		h.refused(long + long)
+	}
 	b := h.signedIn()
 	for _, path := range everyPage(user, group, tok.ID) {
 		if n := len(b.page(path)); n > maxPage {
@@ -161,6 +168,7 @@ func TestBones(t *testing.T) {
 	user := h.user("ada", `"emails":[{"value":"a@example.com"}]`)
 	group := h.group("Ops", user)
 	tok, _ := h.token(auth.Spec{Name: "entra", Scope: auth.ScopeWrite})
+	h.refused("x")
 	b := h.signedIn()
 	titles := map[string]string{}
 	bodies := map[string]string{"sign-in": h.browser().page("/console/sign-in"), "link": h.browser().page("/console/sign-in?code=x")}
@@ -392,6 +400,90 @@ func TestTokens(t *testing.T) {
 	}
 	for _, path := range []string{"/console/tokens/report", "/console/tokens/nobody"} {
 		if a := b.get(path); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, a.status)
+		}
+	}
+}
+
+// A token is rotated: its successor is shown once, both work, and the page of the old one says whether it is still in use.
+func TestRotate(t *testing.T) {
+	h := openHouse(t, nil)
+	b := h.signedIn()
+	old, plain := h.token(auth.Spec{Name: "entra", Scope: auth.ScopeWrite, Preset: "entra"})
+	a := b.post("/console/tokens/"+old.ID+"/rotate", "overlap", "7")
+	to := a.header.Get("Location")
+	if a.status != 303 || to == "/console/tokens/"+old.ID {
+		t.Fatalf("%d %s\n%s", a.status, to, a.body)
+	}
+	next := regexp.MustCompile(`scimbox_[a-z2-7]{12}_[A-Z2-7]{59}`).FindString(b.page(to))
+	if text := plainText(b.page("/console/tokens/" + old.ID)); !strings.Contains(text, "being replaced") || !strings.Contains(text, "was not used since") || strings.Contains(text, "Both work for") {
+		t.Error(text)
+	}
+	h.wait(time.Hour)
+	for _, secret := range []string{plain, next} {
+		if tok, err := h.tokens.Verify(t.Context(), secret, netipAddr); err != nil || tok.Name != "entra" {
+			t.Errorf("%+v, %v", tok, err)
+		}
+	}
+	if text := plainText(b.page("/console/tokens/" + old.ID)); !strings.Contains(text, "still in use") || !strings.Contains(text, "just now from 198.51.100.7") {
+		t.Error(text)
+	}
+	for _, overlap := range []string{"", "-1", "366", "x"} {
+		if a := b.post("/console/tokens/"+old.ID+"/rotate", "overlap", overlap); a.status != 400 {
+			t.Errorf("overlap %q: %d", overlap, a.status)
+		}
+	}
+	if a := b.post("/console/tokens/"+old.ID+"/rotate", "overlap", "7"); a.status != 400 || !strings.Contains(a.body, "was not rotated") {
+		t.Errorf("again: %d %s", a.status, a.body)
+	}
+}
+
+// refused is a request that a client has sent in vain, with something in every place that can hold it.
+func (h *house) refused(text string) {
+	h.t.Helper()
+	quoted := strings.ReplaceAll(strings.ReplaceAll(text, `\"`, `"`), `"`, `\"`)
+	body := []byte(`{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"` + quoted + `","title":"` + quoted + `"}`)
+	answer := []byte(`{"status":"400","scimType":"invalidValue","detail":"\"title\" is a list; expected is a string: ` + quoted + `"}`)
+	h.activity.Record(&activity.Request{Time: h.clock(), ID: "req-9", Tenant: "default", Client: "198.51.100.7", Method: "POST", Path: "/scim/v2/Users", Query: "x=" + text,
+		Agent: text, Status: 400, Body: activity.Body{Data: body, Size: int64(len(body))}, Answer: activity.Body{Data: answer, Size: int64(len(answer))}})
+	if err := h.activity.Sync(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// What was done and what was refused is told in sentences, can be narrowed in the address, and each has a page of its own.
+func TestActivity(t *testing.T) {
+	h := openHouse(t, nil)
+	for i := range 60 {
+		h.user(fmt.Sprintf("user-%02d", i), "")
+	}
+	h.refused("mira@example.com")
+	h.client("acme", "POST", "/Users", `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"elsewhere"}`)
+	b := h.signedIn()
+	text := plainText(b.page("/console/t/default/activity"))
+	if !strings.Contains(text, "created the user user-59") || !strings.Contains(text, "mira@example.com") || strings.Contains(text, "user-02") || strings.Contains(text, "elsewhere") {
+		t.Error(text)
+	}
+	if text := plainText(b.page("/console/t/default/activity?all=yes")); !strings.Contains(text, "elsewhere") {
+		t.Error(text)
+	}
+	body := b.page("/console/t/default/activity?failed=yes")
+	if text := plainText(body); !strings.Contains(text, "and was refused") || !strings.Contains(text, "mapping") || strings.Contains(text, "created the user user") {
+		t.Error(text)
+	}
+	own := html.UnescapeString(regexp.MustCompile(`<a href="(/console/t/default/activity/r\d+)"`).FindStringSubmatch(body)[1])
+	text = plainText(b.page(own))
+	for _, want := range []string{"Why it was refused", "title", "What to change", "POST /scim/v2/Users", "400 invalidValue", "What was sent", `"userName": "mira@example.com"`, "What was answered", "req-9", "198.51.100.7"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	next := html.UnescapeString(regexp.MustCompile(`<a class="next" href="([^"]*)"`).FindStringSubmatch(b.page("/console/t/default/activity?type=User"))[1])
+	if text := plainText(b.page(next)); !strings.Contains(text, "user-02") || strings.Contains(text, "user-59") {
+		t.Errorf("earlier: %s", text)
+	}
+	for path, status := range map[string]int{"?before=x": 400, "/c999": 404, "/x": 404, "/r0": 404} {
+		if a := b.get("/console/t/default/activity" + path); a.status != status {
 			t.Errorf("%s: %d", path, a.status)
 		}
 	}

@@ -79,6 +79,8 @@ type meaning struct {
 	Title string
 	Text  string
 	Fix   string // what to do; "" if nothing
+	// Generic says that whoever looks closer knows a better Fix.
+	Generic bool
 }
 
 // explain says what a request means. url is the tenant URL as it is to be entered.
@@ -111,11 +113,11 @@ func explain(q Request, url string) meaning {
 	case q.Status == http.StatusNotFound:
 		return meaning{Title: "There is no such endpoint", Text: sentence(q.Detail), Fix: "Enter as Tenant URL: " + url}
 	case q.Status == http.StatusConflict:
-		return meaning{Title: "Two cannot have the same name", Text: sentence(q.Detail), Fix: "Find the other one here, and change it, or let Entra match it by its matching property."}
+		return meaning{Generic: true, Title: "Two cannot have the same name", Text: sentence(q.Detail), Fix: "Find the other one here, and change it, or let Entra match it by its matching property."}
 	case q.Status >= 500:
 		return meaning{Title: "The server could not answer", Text: sentence(q.Detail), Fix: "The server's log has the cause, in the line of request " + q.ID + "."}
 	}
-	return meaning{Title: "A request was refused", Text: sentence(q.Detail), Fix: "Correct the attribute mapping that the message names."}
+	return meaning{Generic: true, Title: "A request was refused", Text: sentence(q.Detail), Fix: "Correct the attribute mapping that the message names."}
 }
 
 var resourcePath = regexp.MustCompile(`(?i)^/(users|groups)/[^/]+$`)

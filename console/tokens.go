@@ -24,6 +24,8 @@ type tokenRow struct {
 	Made     moment
 	Late     bool   // its client has not come when it should have
 	LateText string // and how the client usually comes
+	Turned   moment // when it was rotated
+	Straggle bool   // it was used after its successor was made
 }
 
 // warnTokens is how long before its end a token is pointed out.
@@ -58,16 +60,19 @@ func rowOfToken(t auth.Token, now time.Time) tokenRow {
 	row := tokenRow{
 		Token: t, Active: t.Active(now), State: "in force",
 		Ends: moment{t.Expires, distance(t.Expires, now)}, Used: moment{t.LastUsed, distance(t.LastUsed, now)}, Made: moment{t.Created, distance(t.Created, now)},
+		Turned: moment{t.Rotated, distance(t.Rotated, now)}, Straggle: t.Successor != "" && t.LastUsed.After(t.Rotated),
 	}
 	switch {
 	case !t.Revoked.IsZero():
 		row.State = "revoked"
 	case !row.Active:
 		row.State = "expired"
+	case t.Successor != "":
+		row.State = "being replaced"
 	case t.Expires.Sub(now) < warnTokens:
 		row.Soon, row.State = true, "ends soon"
 	}
-	if every, ok := rhythms[t.Preset]; ok && row.Active && !t.LastUsed.IsZero() {
+	if every, ok := rhythms[t.Preset]; ok && row.Active && t.Successor == "" && !t.LastUsed.IsZero() {
 		row.LateText = "comes every " + span(every)
 		row.Late = now.Sub(t.LastUsed) > 2*every
 	}
@@ -146,6 +151,31 @@ func (c *Console) token(v *visit) error {
 		return err
 	}
 	return c.render(v, "token", t.Name, rowOfToken(t, v.now))
+}
+
+// rotateToken makes a successor of a token, which works at once, and leaves the old one for as long as the form says.
+func (c *Console) rotateToken(v *visit) error {
+	t, err := c.tokenAt(v)
+	if err != nil {
+		return err
+	}
+	days, err := strconv.Atoi(v.r.PostFormValue("overlap"))
+	if err != nil || days < 0 || days > 365 {
+		return &problem{http.StatusBadRequest, "The token was not rotated", "The time in which both work is a number of days from 0 to 365."}
+	}
+	_, next, secret, err := c.o.Tokens.Rotate(v.r.Context(), t.ID, time.Duration(days)*24*time.Hour, c.o.TokenTTL, c.origin(v))
+	var spec *auth.SpecError
+	var lookup *auth.LookupError
+	switch {
+	case errors.As(err, &spec), errors.As(err, &lookup):
+		return &problem{http.StatusBadRequest, "The token was not rotated", sentence(err.Error())}
+	case err != nil:
+		return err
+	}
+	c.o.Logger.Info("token rotated", "token", t.ID, "successor", next.ID, "name", t.Name, "by", v.s.actor)
+	c.sessions.leaveNote(v.s, &note{Token: next.ID, Secret: secret.Reveal(), Text: "The successor of " + t.Name + " is made, and works already."})
+	http.Redirect(v.w, v.r, Path+"tokens/"+url.PathEscape(next.ID), http.StatusSeeOther)
+	return nil
 }
 
 // revokeToken ends a token.

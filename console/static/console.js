@@ -29,10 +29,21 @@
 		if (answer.status === 401) return location.reload(); // signed out
 		if (!answer.ok) throw new Error(answer.status);
 		const text = await answer.text();
-		if (text !== place.said) {
-			place.said = text;
-			place.innerHTML = text;
+		// That time goes by is no news: of a part that says the same only the times are replaced, so that nothing that
+		// somebody reads, selects or has the focus on goes away under their hands.
+		const said = text.replace(/<time[^>]*>[^<]*<\/time>/g, "");
+		if (said === place.said) {
+			const fresh = document.createElement("template");
+			fresh.innerHTML = text;
+			const times = fresh.content.querySelectorAll("time");
+			place.querySelectorAll("time").forEach((time, i) => { time.textContent = times[i].textContent; });
+			return;
 		}
+		const news = place.said !== undefined;
+		place.said = said;
+		place.innerHTML = text;
+		const voice = document.getElementById(place.dataset.announce);
+		if (voice && news) voice.textContent = place.querySelector(".title")?.textContent ?? "";
 	};
 
 	// A search that answers while one types.
@@ -46,7 +57,10 @@
 			for (const [name, value] of [...fields]) if (!value) fields.delete(name);
 			const query = fields.toString();
 			const url = form.action.split("?")[0] + (query ? "?" + query : "");
-			part(place, url, "typed", under.signal).then(() => history.replaceState(null, "", url)).catch(() => {});
+			part(place, url, "typed", under.signal).then(() => {
+				history.replaceState(null, "", url);
+				if (place.dataset.refresh) place.dataset.refresh = url;
+			}).catch(() => {});
 		};
 		form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 150); });
 		form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
@@ -56,7 +70,7 @@
 	// A part that renews itself for as long as somebody can see it.
 	for (const place of document.querySelectorAll("[data-refresh]")) {
 		const again = async () => {
-			if (!document.hidden) await part(place, place.dataset.refresh, "live").catch(() => {});
+			if (!document.hidden && !place.contains(document.activeElement)) await part(place, place.dataset.refresh, "live").catch(() => {});
 			setTimeout(again, Number(place.dataset.every));
 		};
 		setTimeout(again, Number(place.dataset.every));
