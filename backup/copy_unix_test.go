@@ -133,19 +133,6 @@ func ids(t *testing.T, s *storage.Store) (l [childWriters]map[int]bool) {
 	return l
 }
 
-func openChecked(t *testing.T, dir string) (s *storage.Store, findings int, err error) {
-	t.Helper()
-	s, err = storage.OpenDir(t.Context(), dir, storage.Options{})
-	if err != nil {
-		return nil, 0, err
-	}
-	r, err := s.Check(t.Context(), storage.CheckOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, len(r.Findings), nil
-}
-
 // newestRestores restores the newest backup in a copy of a data directory.
 func newestRestores(t *testing.T, copy string) {
 	t.Helper()

@@ -218,3 +218,17 @@ func writeFile(t tester, dir, name, content string) {
 		t.Fatal(err)
 	}
 }
+
+// openChecked opens a data directory, if it can be, and examines it.
+func openChecked(t *testing.T, dir string) (s *storage.Store, findings int, err error) {
+	t.Helper()
+	s, err = storage.OpenDir(t.Context(), dir, storage.Options{})
+	if err != nil {
+		return nil, 0, err
+	}
+	r, err := s.Check(t.Context(), storage.CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, len(r.Findings), nil
+}

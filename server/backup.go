@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"filippo.io/age"
 
@@ -46,6 +47,20 @@ func newKeeper(s *storage.Store, o Options) (*backup.Keeper, error) {
 // trialOptions are those of a store that is made of a backup.
 func trialOptions(o Options, log *slog.Logger) storage.Options {
 	return storage.Options{Clock: o.Clock, Logger: log, Version: o.Version, MinFree: minFree(o.Config), FreeSpace: o.freeSpace}
+}
+
+// beforeMigration makes a backup of a store whose format is about to change. It is not counted as one by the clock, and stays until
+// somebody removes it.
+func (o Options) beforeMigration(ctx context.Context, s *storage.Store, from, to int) error {
+	k, err := newKeeper(s, o)
+	if err != nil {
+		return err
+	}
+	file, err := k.Make(ctx, fmt.Sprintf("before-format-%d-", to))
+	if err == nil {
+		o.Logger.Warn("a backup was made, in case that the data have to go back to format "+strconv.Itoa(from), "file", file)
+	}
+	return err
 }
 
 // startBackups makes backups by the clock until the house is closed.

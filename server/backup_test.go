@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,5 +159,34 @@ func TestBackupDirectory(t *testing.T) {
 		if p, err := backupPlan(c); err != nil || p.Dir != test.want || p.Every != 24*time.Hour || p.Keep != 7 {
 			t.Errorf("%q: %+v, %v", test.dir, p, err)
 		}
+	}
+}
+
+// Before the format of a store changes there is a backup, and none by the clock goes for it.
+func TestBackupBeforeMigration(t *testing.T) {
+	o, log := options(t)
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	o.fill()
+	o.Config.Backup.Keep = 1
+	h, err := OpenHouse(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if _, err := h.keeper.Make(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.beforeMigration(t.Context(), h.Store, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(o.Config.Data, "backups", "before-format-2-scimbox-*.backup"))
+	if err != nil || len(found) != 1 || h.Backups().Kept != 1 {
+		t.Fatalf("%v, %v, %+v", found, err, h.Backups())
+	}
+	if _, err := VerifyBackup(t.Context(), o, RestoreOptions{Files: found}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(log.String(), "go back to format 1") {
+		t.Errorf("the log:\n%s", log)
 	}
 }

@@ -50,7 +50,8 @@ func openHouse(ctx context.Context, o Options, warn []time.Duration) (*House, er
 	store, err := o.openStore(ctx, o.Config.Data, storage.Options{
 		Clock: o.Clock, Logger: o.Logger, Version: o.Version, AcceptDataLoss: o.AcceptDataLoss,
 		MinFree: minFree(o.Config), FreeSpace: o.freeSpace,
-		Journal: storage.Retention{Keep: o.Config.Journal.Keep.Duration, MaxSize: o.Config.Journal.MaxSize.Bytes},
+		Journal:         storage.Retention{Keep: o.Config.Journal.Keep.Duration, MaxSize: o.Config.Journal.MaxSize.Bytes},
+		BeforeMigration: o.beforeMigration,
 	})
 	if errors.Is(err, storage.ErrLocked) {
 		return nil, held(ctx, o, err)

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func openSealed(ctx context.Context, engine Engine, sealed seal, dir string, o O
 	if errors.Is(err, errNoFormat) && o.AcceptDataLoss {
 		// It was in what is lost. The seal has told that the format is one that this program knows.
 		o.Logger.Warn("the row that says of which format the store is was lost; it is written anew")
-		if err := s.writeFormat(ctx); err != nil {
+		if err := s.writeFormatOf(ctx, cmp.Or(sealed.Format, Format)); err != nil {
 			return nil, err
 		}
 		empty, err = s.readState(ctx)
@@ -96,11 +97,9 @@ func openSealed(ctx context.Context, engine Engine, sealed seal, dir string, o O
 		return nil, err
 	}
 	if empty {
-		if err := s.writeFormat(ctx); err != nil {
-			return nil, err
-		}
+		return s, s.writeFormat(ctx)
 	}
-	return s, nil
+	return s, s.migrate(ctx, dir, o)
 }
 
 // prepare looks at a data directory before the engine does, and returns its seal. It refuses what the engine would open as

@@ -38,7 +38,12 @@ type Options struct {
 	// for it: whoever opens an engine himself can do it himself.
 	Between func(Engine) Engine
 
-	sweepLinks int // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
+	// BeforeMigration is called with the store of a data directory of an earlier format before it is brought to that of this
+	// program: the moment for a backup. An error of it leaves everything as it is. May be nil.
+	BeforeMigration func(ctx context.Context, s *Store, from, to int) error
+
+	sweepLinks int               // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
+	migrations map[int]migration // nil = those that there are. For tests
 }
 
 func (o Options) withDefaults() Options {
@@ -137,13 +142,7 @@ type formatRow struct {
 	Version string `json:"version"`
 }
 
-func (s *Store) writeFormat(ctx context.Context) error {
-	b, err := json.Marshal(formatRow{Format, s.version})
-	if err != nil {
-		return err
-	}
-	return s.engine.Update(ctx, func(w Writer) error { return set(w, formatKey, b) })
-}
+func (s *Store) writeFormat(ctx context.Context) error { return s.writeFormatOf(ctx, Format) }
 
 // readState reads what the store goes on from. An engine without a row is empty.
 func (s *Store) readState(ctx context.Context) (empty bool, err error) {
