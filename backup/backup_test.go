@@ -24,9 +24,11 @@ func restore(t *testing.T, dir string, files []string, o RestoreOptions) *Restor
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := r.Findings(); found != "" {
-		t.Errorf("the restored store: %s", found)
+	s, findings, err := openChecked(t, dir)
+	if err != nil || findings > 0 {
+		t.Fatalf("the restored store: %v, %d findings", err, findings)
 	}
+	closeStore(t, s)
 	return r
 }
 

@@ -204,12 +204,17 @@ func TestChainsDirectory(t *testing.T) {
 		rt.Repeat(actions)
 		actions["Backup"](rt)
 		dir := filepath.Join(h.out, "restored")
-		r, err := Restore(t.Context(), dir, h.chains[h.latest], RestoreOptions{})
-		if err != nil {
-			rt.Fatal(err)
-		}
-		if found := r.Findings(); found != "" {
-			rt.Error(found)
+		for _, try := range []func() (*Restored, error){
+			func() (*Restored, error) { return Verify(t.Context(), h.chains[h.latest], RestoreOptions{Temp: h.out}) },
+			func() (*Restored, error) { return Restore(t.Context(), dir, h.chains[h.latest], RestoreOptions{}) },
+		} {
+			r, err := try()
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if found := r.Findings(); found != "" {
+				rt.Error(found)
+			}
 		}
 		again := openDir(rt, dir)
 		defer closeStore(rt, again)

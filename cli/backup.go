@@ -126,7 +126,7 @@ are touched. It exits with 3 if the backup is of no use, or if what is in it doe
 			if err != nil {
 				return err
 			}
-			return a.printRestored(v, strings.Join(args, " ")+" restores", "in the store that it was made of")
+			return a.printVerified(v, strings.Join(args, " "))
 		}),
 	}
 	a.restoring(cmd, &r)
@@ -135,39 +135,42 @@ are touched. It exits with 3 if the backup is of no use, or if what is in it doe
 	return cmd
 }
 
-// restoredJSON is a restored backup for programs.
-type restoredJSON struct {
+// verifiedJSON is a verified backup for programs.
+type verifiedJSON struct {
 	control.Manifest
 	Findings []control.Finding `json:"findings"`
 }
 
-// printRestored says what a backup has become. Findings are what was wrong in the store already, and do not keep it from being
-// restored.
-func (a *app) printRestored(r *control.Restored, what, where string) error {
+// printVerified says what a backup has become on trial. Findings are what was wrong in the store already.
+func (a *app) printVerified(r *control.Restored, files string) error {
+	v := verifiedJSON{r.Manifest, []control.Finding{}}
+	for _, f := range r.Check.Findings {
+		v.Findings = append(v.Findings, control.Finding{Kind: string(f.Kind), Where: f.Where, Text: f.Text})
+	}
 	if a.json {
-		v := restoredJSON{r.Manifest, []control.Finding{}}
-		for _, f := range r.Check.Findings {
-			v.Findings = append(v.Findings, control.Finding{Kind: string(f.Kind), Where: f.Where, Text: f.Text})
-		}
 		if err := a.printJSON(v); err != nil {
 			return err
 		}
 	} else {
-		for _, f := range r.Check.Findings {
+		for _, f := range v.Findings {
 			if _, err := fmt.Fprintf(a.Stdout, "%s: %s\n", f.Where, f.Text); err != nil {
 				return err
 			}
 		}
-		_, err := fmt.Fprintf(a.Stdout, "%s: %s as of change %d, %s, written by scimbox %s\n", what, plural(r.Rows, "row"), r.Seq, r.Created.Local().Format(time.DateTime), r.Version)
-		if err != nil {
+		if err := a.printRestored(r, files+" restores"); err != nil {
 			return err
 		}
 	}
 	if r.Findings() != "" {
-		fmt.Fprintf(a.Stderr, "scimbox: not everything fits together, and did not %s either; scimbox check --repair makes anew what can be made anew\n", where)
+		fmt.Fprintln(a.Stderr, "scimbox: not everything fits together, and did not in the store that it was made of either; scimbox check --repair makes anew what can be made anew")
 		return errReported
 	}
 	return nil
+}
+
+func (a *app) printRestored(r *control.Restored, what string) error {
+	_, err := fmt.Fprintf(a.Stdout, "%s: %s as of change %d, %s, written by scimbox %s\n", what, plural(r.Rows, "row"), r.Seq, r.Created.Local().Format(time.DateTime), r.Version)
+	return err
 }
 
 // backupRows say for status how things are with scheduled backups.

@@ -18,7 +18,7 @@ func (a *app) newRestore() *cobra.Command {
 		Long: `Makes a data directory of a backup of everything and of the increments on it, in their order. The directory must be empty,
 or is made: move what is there out of the way, and keep it until the server runs. FILE may be - for standard input.
 
-Everything is read back and examined before it lies where a server would find it. If the backup is damaged, or anything
+Everything is read back and compared before it lies where a server would find it. If the backup is damaged, or anything
 else fails, nothing is left. What was changed after the backup was made is not in it: let clients provision again.`,
 		Example: `  scimbox restore scimbox-broken/backups/scimbox-20261125T000000Z-1204.1250.backup
   scimbox restore --data /var/lib/scimbox --identity key.txt monday.backup tuesday.increment`,
@@ -34,7 +34,10 @@ else fails, nothing is left. What was changed after the backup was made is not i
 			if err != nil {
 				return err
 			}
-			return a.printRestored(done, "restored into "+c.Data, "before")
+			if a.json {
+				return a.printJSON(done.Manifest)
+			}
+			return a.printRestored(done, "restored into "+c.Data)
 		}),
 	}
 	a.restoring(cmd, &r)

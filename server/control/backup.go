@@ -21,6 +21,9 @@ type (
 	Manifest = backup.Manifest // of one
 	Restored = backup.Restored // what has become of one
 	Backups  = backup.State    // of those that are made by themselves
+	Backup   = backup.Done     // one of them
+	// BackupFailure is one that could not be made.
+	BackupFailure = backup.Failure
 )
 
 // BackupRequest asks for a backup.
