@@ -136,6 +136,13 @@ func (c *contacts) note(token, tenant, client, agent string, now time.Time, what
 	}
 }
 
+// forget drops what is known of a token that there is no more.
+func (c *contacts) forget(token string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, token)
+}
+
 // list returns all contacts, the latest first.
 func (c *contacts) list() []Contact {
 	c.mu.RLock()

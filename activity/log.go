@@ -136,6 +136,13 @@ func (l *Log) Contact(token, tenant, client, agent string, what Outcome) {
 	}
 }
 
+// Forget drops the contact of a token that was made for a moment and is gone.
+func (l *Log) Forget(token string) {
+	if l != nil {
+		l.contacts.forget(token)
+	}
+}
+
 // Contacts returns when which client was there, the latest first.
 func (l *Log) Contacts() []Contact {
 	if l == nil {

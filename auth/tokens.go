@@ -69,6 +69,8 @@ type Tokens struct {
 	mu   sync.Mutex
 	uses map[string]*use // by token id
 
+	removed map[string]struct{} // ids of Remove since the start: few, each made by a person's command
+
 	stop context.CancelFunc
 	done chan struct{}
 }
@@ -101,9 +103,10 @@ func New(store *storage.Store, o Options) *Tokens {
 		queue:       int64(cmp.Or(max(o.Queue, 0), 64)),
 		failures: newLimiter(cmp.Or(max(o.Sources, 0), 16384),
 			rate.Every(cmp.Or(max(o.FailureEvery, 0), 3*time.Second)), cmp.Or(max(o.FailureBurst, 0), 20)),
-		uses: make(map[string]*use),
-		stop: stop,
-		done: make(chan struct{}),
+		uses:    make(map[string]*use),
+		removed: make(map[string]struct{}),
+		stop:    stop,
+		done:    make(chan struct{}),
 	}
 	if t.now == nil {
 		t.now = time.Now

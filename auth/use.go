@@ -91,6 +91,9 @@ func (t *Tokens) flushUses(ctx context.Context) error {
 	}
 	err := t.store.Update(ctx, systemTenant, storage.Origin{Actor: "local"}, func(tx *storage.Tx) error {
 		for id, s := range due {
+			if t.isRemoved(id) {
+				continue
+			}
 			if err := putUse(tx, id, time.UnixMicro(s.last), s.from); err != nil {
 				return err
 			}
@@ -103,9 +106,20 @@ func (t *Tokens) flushUses(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, s := range due {
-		t.uses[id].written = s.last
+		if u := t.uses[id]; u != nil {
+			u.written = s.last
+		}
 	}
 	return nil
+}
+
+// isRemoved is asked inside a transaction, of which there is one at a time: Remove is either over, and known here, or comes
+// after.
+func (t *Tokens) isRemoved(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.removed[id]
+	return ok
 }
 
 // putUse writes a use: its time, and after a space the address if there is one.

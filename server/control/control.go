@@ -3,6 +3,7 @@
 //	control.go   what is asked and answered: Status, Created, Report, Error
 //	handler.go   the side that answers, on a Backend
 //	rotate.go    both sides of the rotation of tokens
+//	rehearsal.go both sides of a token that a command makes for a moment, to be a client itself
 //	clients.go   both sides of what is asked about OAuth clients
 //	console.go   links into the web console
 //	client.go    the side that asks

@@ -77,6 +77,8 @@ func newHandler(stopping context.Context, b *Backend) http.Handler {
 		"POST /v1/tokens":                 h.createToken,
 		"POST /v1/tokens/{which}/rotate":  h.rotateToken,
 		"DELETE /v1/tokens/{which}":       h.revokeToken,
+		"POST /v1/rehearsals":             h.rehearse,
+		"DELETE /v1/rehearsals/{id}":      h.endRehearsal,
 		"GET /v1/clients":                 h.listClients,
 		"POST /v1/clients":                h.createClient,
 		"POST /v1/clients/{which}/rotate": h.rotateClient,
