@@ -28,10 +28,11 @@ import (
 // is in a table of docs/architecture.md for people.
 var layers = []struct{ pkg, may, why string }{
 	{"main", "cli", "it turns signals and the environment into values and the result into an exit code, and the rest is in cli"},
-	{"cli", "audit bench server server/config server/control", "a command goes through the control API, so that it does the same beside a running server and without one"},
+	{"cli", "audit bench server server/config server/control server/doctor", "a command goes through the control API, so that it does the same beside a running server and without one"},
 	{"bench", "auth scim storage server/control", "it measures a server in a process of its own, beside what the engine and a router do alone"},
 	{"server", "activity auth backup console scim storage tlsconf server/config server/control", "it puts the house together, for whoever starts it"},
 	{"server/config", "auth backup scim", "what an operator has decided is judged before anything is opened; of these it asks what can be"},
+	{"server/doctor", "scim server/control", "it looks at a server from outside, as a client does, and asks it what only it knows"},
 	{"server/control", "activity audit auth backup storage", "commands ask about tokens, backups and the store, and do not speak SCIM"},
 	{"activity", "storage", "it tells what the journal and refused requests say, in the words that they have"},
 	{"audit", "storage", "it writes what the journal says, and proves it to whoever has no store"},

@@ -63,6 +63,9 @@ func (e *failure) Unwrap() error { return e.err }
 // errReported ends a command whose output says everything; what is left to be told is the exit code.
 var errReported = errors.New("reported")
 
+// errUnwell does the same where nothing is wrong with the data.
+var errUnwell = errors.New("reported as not well")
+
 // Run runs a command and returns the exit code. ctx is ended by the wish to stop, hurry by a second one.
 func Run(ctx, hurry context.Context, p Program) int {
 	a := &app{Program: p}
@@ -130,6 +133,7 @@ Exit codes
 		a.newTLS(),
 		a.newVersion(),
 		a.newMan(),
+		a.newDoctor(),
 		a.newBench(),
 		a.newProfile(),
 	)
@@ -217,6 +221,9 @@ func (a *app) load(cmd *cobra.Command, serving bool) (*config.Loaded, error) {
 func (a *app) report(cmd *cobra.Command, err error) int {
 	if errors.Is(err, errReported) {
 		return exitDamage
+	}
+	if errors.Is(err, errUnwell) {
+		return exitFailure
 	}
 	var (
 		failed   *failure

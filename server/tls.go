@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"scimbox/server/config"
 	"scimbox/server/control"
 	"scimbox/tlsconf"
 )
@@ -121,4 +122,9 @@ func (s *Server) strictly(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Authority returns the URL of the ACME directory that certificates come from.
+func Authority(c config.Config) string {
+	return tlsconf.ACME{Directory: c.TLS.ACME.Directory, Staging: c.TLS.ACME.Staging}.URL()
 }

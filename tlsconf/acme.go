@@ -29,8 +29,8 @@ type ACME struct {
 	DNS       *DNS   // nil = HTTP-01 and TLS-ALPN-01
 }
 
-// directory returns the URL that is asked.
-func (a ACME) directory() string {
+// URL returns the directory that is asked.
+func (a ACME) URL() string {
 	switch {
 	case a.Directory != "":
 		return a.Directory
@@ -90,7 +90,7 @@ func openACME(o Options) (*acmeSource, error) {
 		Logger:            log,
 	})
 	template := certmagic.ACMEIssuer{
-		CA:           o.ACME.directory(),
+		CA:           o.ACME.URL(),
 		Email:        o.ACME.Email,
 		Agreed:       true, // the documentation says so
 		Profile:      o.ACME.Profile,

@@ -532,7 +532,7 @@ func TestDirectory(t *testing.T) {
 		{ACME{Staging: true}, "https://acme-staging-v02.api.letsencrypt.org/directory"},
 		{ACME{Directory: "https://ca.corp.example/acme/acme/directory"}, "https://ca.corp.example/acme/acme/directory"},
 	} {
-		if got := tt.a.directory(); got != tt.want {
+		if got := tt.a.URL(); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.a, got, tt.want)
 		}
 	}
