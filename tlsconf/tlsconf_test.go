@@ -181,6 +181,9 @@ func TestFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if len(pair.Certificate) == 0 || !bytes.Equal(pair.Certificate[0], pair.Leaf.Raw) || pair.PrivateKey == nil {
+				t.Fatal("what is served is no whole pair")
+			}
 			return pair.Leaf
 		}
 		first := peer()
@@ -329,7 +332,8 @@ func TestProtocol(t *testing.T) {
 		_, err := shake(t, server, &tls.Config{InsecureSkipVerify: true, MinVersion: low, MaxVersion: high, CipherSuites: suites})
 		return err
 	}
-	if client(tls.VersionTLS10, tls.VersionTLS11) == nil {
+	// The suites alone keep TLS 1.1 away; the version is to do so whatever they are.
+	if client(tls.VersionTLS10, tls.VersionTLS11) == nil || server.MinVersion != tls.VersionTLS12 || server.MaxVersion != tls.VersionTLS13 {
 		t.Error("TLS 1.1 is spoken")
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
