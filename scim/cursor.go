@@ -255,6 +255,9 @@ func (s *Service) foundIDs(tx *storage.Tx, c *call, q *part, asked query, seq ui
 	}
 	looked := 0
 	for id, err := range s.candidates(tx, q.t, q.plan) {
+		if err == errManyTerms {
+			return nil, false, nil
+		}
 		if err != nil {
 			return nil, false, err
 		}

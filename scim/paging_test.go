@@ -184,7 +184,7 @@ func TestTooMany(t *testing.T) {
 	for i := range 30 {
 		ids = append(ids, h.user(fmt.Sprintf("user-%02d", i), `"title":"x"`))
 	}
-	for _, q := range []string{"filter=title eq \"x\"", "filter=not (userName pr)", "filter=userName pr", "sortBy=title", "filter=userName eq \"user-01\" or title pr", "filter=userName sw \"user\"", "sortBy=title&cursor="} {
+	for _, q := range []string{"filter=title eq \"x\"", "filter=not (userName pr)", "filter=userName pr", "sortBy=title", "filter=userName eq \"user-01\" or title pr", "filter=userName sw \"user\"", "filter=userName co \"07\"", "filter=userName ew \"07\" and title pr", "sortBy=title&cursor="} {
 		h.unchanged(func() { h.ask("GET", "/Users?"+q, "").refused(400, TooMany) })
 	}
 	h.ask("POST", "/Users/.search", `{"schemas":["`+findURN+`"],"filter":"title pr"}`).refused(400, TooMany)
@@ -196,9 +196,40 @@ func TestTooMany(t *testing.T) {
 		}
 	}
 	// A walk by cursor looks at a part of them with each page.
-	seen := h.walk("/Users?filter=title+eq+\"x\"&count=100", nil)
-	if slices.Sort(seen); !slices.Equal(seen, ids) {
-		t.Errorf("the walk met %d of 30", len(seen))
+	for _, filter := range []string{`title+eq+"x"`, `userName+co+"user"`} {
+		seen := h.walk("/Users?count=100&filter="+filter, nil)
+		if slices.Sort(seen); !slices.Equal(seen, ids) {
+			t.Errorf("%s: the walk met %d of 30", filter, len(seen))
+		}
+	}
+}
+
+// What a part of a text asks about an index is found there, without reading the resources that do not have it; of values that
+// were cut off in the index, all are read.
+func TestPartOfAnIndexedText(t *testing.T) {
+	h := openHouse(t, Options{})
+	long := strings.Repeat("x", 300)
+	for i := range 50 {
+		h.user(fmt.Sprintf("User-%02d@Example.com", i), fmt.Sprintf(`"emails":[{"type":"work","value":"Mail%02d@example.com"},{"type":"home","value":"home"}],"externalId":"Ext%d"`, i, i))
+	}
+	h.user("long-1", `"externalId":"`+long+`needle"`)
+	h.user("long-2", `"externalId":"`+long+`"`)
+	for filter, want := range map[string]struct{ found, reads int }{
+		`userName co "R-07@EX"`:                             {1, 2}, // to compare, and to show
+		`userName ew "3@example.COM"`:                       {5, 10},
+		`emails[type eq "work" and value co "l17"]`:         {1, 2},
+		`emails[type eq "home" and value co "l17"]`:         {0, 1},
+		`emails co "mail4" and userName pr`:                 {10, 20},
+		`externalId co "ext"`:                               {0, 2}, // caseExact
+		`externalId co "t49"`:                               {1, 4},
+		`externalId ew "needle"`:                            {1, 3},
+		`userName co "R-07@EX" or emails.value ew "4@nope"`: {1, 2},
+	} {
+		var r *reply
+		looks := h.probe.reads("r", func() { r = h.ask("GET", "/Users?filter="+filter, "").want(200) })
+		if r.total() != want.found || looks != want.reads {
+			t.Errorf("%s: %d found and %d records read, want %d and %d", filter, r.total(), looks, want.found, want.reads)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package scim
 
 import (
+	"bytes"
+	"errors"
 	"iter"
 	"slices"
 
@@ -18,7 +20,8 @@ type lookup struct {
 	id     string        // rank 0: the resource of this id
 	unique *termLookup   // rank 1: the resource that has a unique term
 	member *memberLookup // rank 2: resources that refer to another
-	terms  *termLookup   // rank 3, 4: resources that have a term
+	terms  *termLookup   // rank 3, 4, 6: resources that have a term
+	within *partLookup   // rank 5: resources that have a term with a text in it
 	union  []lookup      // what any of them finds
 	all    bool          // rank 9: every resource
 	none   bool          // nothing at all
@@ -28,6 +31,23 @@ type termLookup struct {
 	field string
 	value []byte
 	span  storage.TermRange
+}
+
+// partLookup goes through all terms of a field. That is still much less than all resources: a term is found without reading
+// what it is a term of.
+type partLookup struct {
+	field string
+	text  []byte // folded as the terms are
+	last  bool   // at the end of them
+}
+
+// finds says whether a term may be that of a value that has the text: one that was cut off may have it behind the cut.
+func (l *partLookup) finds(hit storage.Hit) bool {
+	value := hit.Value[1:] // behind presentTerm
+	if l.last {
+		return bytes.HasSuffix(value, l.text) || cutOff(hit)
+	}
+	return bytes.Contains(value, l.text) || cutOff(hit)
 }
 
 // memberLookup follows links: to those that refer to the resource id by the linked attribute, or, for a derived
@@ -43,6 +63,7 @@ const (
 	rankMember
 	rankEqual
 	rankRange
+	rankPart
 	rankPresent
 	rankAll = 9
 )
@@ -131,6 +152,10 @@ func (s *Service) planComparison(t *ResourceType, f *Filter) lookup {
 		if target.Type == String || target.Type == Reference {
 			return span(storage.Prefix(v), rankRange, false)
 		}
+	case OpCo, OpEw:
+		if target.Type == String || target.Type == Reference {
+			return lookup{rank: rankPart, within: &partLookup{x.field, sortKey(target, f.Value), f.Op == OpEw}}
+		}
 	case OpGt, OpGe:
 		return span(storage.TermRange{From: v, To: open}, rankRange, false)
 	case OpLt, OpLe:
@@ -168,6 +193,8 @@ func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(st
 		return s.yieldMembers(tx, t, l.member, yield)
 	case l.terms != nil:
 		return s.yieldTerms(tx, t, l.terms.field, l.terms.span, yield)
+	case l.within != nil:
+		return s.yieldParts(tx, t, l.within, yield)
 	case l.all:
 		return s.yieldTerms(tx, t, foldName(t.idAttr.Name), storage.TermRange{}, yield)
 	default:
@@ -184,6 +211,25 @@ func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(st
 
 func (s *Service) yieldTerms(tx *storage.Tx, t *ResourceType, field string, span storage.TermRange, yield func(string, error) bool) bool {
 	for hit, err := range tx.Find(t.Name, field, span) {
+		if !yield(hit.ID, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// errManyTerms ends a lookup that goes through more terms than a query may examine resources.
+var errManyTerms = errors.New("too many terms")
+
+func (s *Service) yieldParts(tx *storage.Tx, t *ResourceType, l *partLookup, yield func(string, error) bool) bool {
+	looked := 0
+	for hit, err := range tx.Find(t.Name, l.field, storage.TermRange{From: []byte{presentTerm}, To: []byte{absentTerm}}) {
+		if looked++; err == nil && looked > s.o.MaxScan {
+			err = errManyTerms
+		}
+		if err == nil && !l.finds(hit) {
+			continue
+		}
 		if !yield(hit.ID, err) || err != nil {
 			return false
 		}

@@ -349,10 +349,16 @@ func (s *Service) matchingIDs(tx *storage.Tx, c *call, q *part, descending bool)
 
 // matches returns all resources that a query matches, in its order.
 func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]match, error) {
+	if q.plan.all && q.filter != nil {
+		return s.matchesOfAll(tx, c, q, descending)
+	}
 	var list []match
 	seen := map[string]bool{}
 	examined := 0
 	for id, err := range s.candidates(tx, q.t, q.plan) {
+		if err == errManyTerms {
+			return nil, s.tooMany(q)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -375,6 +381,36 @@ func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]
 			if q.sort != nil {
 				m.key = sortValue(r, *q.sort)
 			}
+		}
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(a, b match) int { return a.compare(b, descending && q.sort != nil) })
+	return list, nil
+}
+
+// matchesOfAll is matches for a filter that no index helps with: records are read as they lie beside each other.
+func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool) ([]match, error) {
+	var list []match
+	examined := 0
+	for rec, err := range tx.Records(q.t.Name) {
+		if err != nil {
+			return nil, err
+		}
+		if examined++; examined > s.o.MaxScan {
+			return nil, s.tooMany(q)
+		}
+		r, err := s.load(tx, q.t, rec, c.base)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := q.filter.Match(r); err != nil {
+			return nil, err
+		} else if !ok {
+			continue
+		}
+		m := match{id: rec.ID}
+		if q.sort != nil {
+			m.key = sortValue(r, *q.sort)
 		}
 		list = append(list, m)
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -133,13 +136,44 @@ func decodeRecord(ref Ref, payload []byte) (Record, error) {
 	rec.Terms = make([]Term, 0, n)
 	for range n {
 		flags := r.byte()
-		rec.Terms = append(rec.Terms, Term{Unique: flags&flagUnique != 0, Field: string(r.bytes()), Value: r.bytes()})
+		rec.Terms = append(rec.Terms, Term{Unique: flags&flagUnique != 0, Field: fieldName(r.bytes()), Value: r.bytes()})
 	}
 	if r.bad {
 		return rec, &DamageError{describe(recordKey(ref)), errors.New("its row ends in the middle")}
 	}
 	rec.Body = r.b
 	return rec, nil
+}
+
+// fieldNames has the names of fields that were read, each once: there are few, and every record names some eight.
+var fieldNames struct {
+	sync.Mutex
+	all atomic.Pointer[map[string]string]
+}
+
+const maxFieldNames = 1000
+
+// fieldName returns b as a string, the same one each time.
+func fieldName(b []byte) string {
+	known := fieldNames.all.Load()
+	if known != nil {
+		if name, ok := (*known)[string(b)]; ok {
+			return name
+		}
+	}
+	fieldNames.Lock()
+	defer fieldNames.Unlock()
+	more := map[string]string{}
+	if known = fieldNames.all.Load(); known != nil {
+		if len(*known) >= maxFieldNames {
+			return string(b)
+		}
+		maps.Copy(more, *known)
+	}
+	name := string(b)
+	more[name] = name
+	fieldNames.all.Store(&more)
+	return name
 }
 
 func appendEntry(b []byte, e *Entry) []byte {

@@ -47,6 +47,36 @@ func (t *Tx) Get(kind, id string) (Record, error) {
 	return decodeRecord(ref, p)
 }
 
+// Records yields all records of a kind, in order of their ids. A record's body and terms are valid until the iteration goes on.
+func (t *Tx) Records(kind string) iter.Seq2[Record, error] {
+	p := prefix(familyRecord, t.tenant, kind)
+	return func(yield func(Record, error) bool) {
+		for it, err := range t.r.Scan(Range{Start: p, End: successor(p)}) {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			rec, err := decodeRow(it)
+			if !yield(rec, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// decodeRow reads a row of a record.
+func decodeRow(it Item) (Record, error) {
+	parts, ok := split(it.Key, 3)
+	if !ok {
+		return Record{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
+	}
+	p, err := openRow(it.Key, it.Value)
+	if err != nil {
+		return Record{}, err
+	}
+	return decodeRecord(Ref{parts[0], parts[1], parts[2]}, p)
+}
+
 // Has reports whether there is a record, without reading what it says.
 func (t *Tx) Has(kind, id string) (bool, error) {
 	ref := t.ref(kind, id)

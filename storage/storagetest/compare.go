@@ -87,6 +87,9 @@ func (m *machine) compareTenant(t *rapid.T, tx *storage.Tx) error {
 		}
 	}
 	for _, kind := range kinds {
+		if err := m.compareRecords(t, tx, kind); err != nil {
+			return err
+		}
 		for _, field := range fields {
 			if err := m.compareFind(t, tx, kind, field); err != nil {
 				return err
@@ -99,6 +102,36 @@ func (m *machine) compareTenant(t *rapid.T, tx *storage.Tx) error {
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// compareRecords compares what Records yields: all of a kind, whole, in order.
+func (m *machine) compareRecords(t *rapid.T, tx *storage.Tx, kind string) error {
+	last, n := "", 0
+	for rec, err := range tx.Records(kind) {
+		if err != nil {
+			return err
+		}
+		if rec.ID <= last {
+			t.Errorf("Records(%s): %s comes behind %s", kind, rec.ID, last)
+		}
+		want, ok := m.model.records[rec.Ref]
+		if !ok {
+			t.Errorf("Records(%s) yields %v, which is not there", kind, rec.Ref)
+			continue
+		}
+		same(t, "record", rec, want)
+		last, n = rec.ID, n+1
+	}
+	want := 0
+	for ref := range m.model.records {
+		if ref.Tenant == tx.Tenant() && ref.Kind == kind {
+			want++
+		}
+	}
+	if n != want {
+		t.Errorf("Records(%s) yields %d, want %d", kind, n, want)
 	}
 	return nil
 }
