@@ -1,4 +1,5 @@
-// Package storagetest tests whether a [storage.Engine] keeps to its contract. A failure prints the rule that is broken.
+// Package storagetest tests whether a [storage.Engine] keeps to its contract. A failure prints the rule that is broken. Faulty is
+// an engine that fails when it is told to, for tests of what stands on one.
 package storagetest
 
 import (
