@@ -21,6 +21,7 @@ type seenRequest struct {
 	Actor string // name of the token
 	When  moment
 	Event string // address of its page, "" if it has none
+	Times int    // that there was one like it in a row
 }
 
 type connectData struct {
@@ -31,6 +32,8 @@ type connectData struct {
 	Tokens []tokenRow // those in force that Entra can use
 	Light  lightData
 }
+
+const maxArrivals = 6 // lines below the light
 
 // lightMemory is how long ago a request may be that the light still shows.
 const lightMemory = 24 * time.Hour
@@ -45,7 +48,7 @@ func (c *Console) lightOf(v *visit) (lightData, error) {
 	if err != nil {
 		return d, err
 	}
-	for _, q := range c.recent.last(v.tenant, 8) {
+	for _, q := range c.recent.last(v.tenant, maxRecent) {
 		if v.now.Sub(q.Time) > lightMemory {
 			break
 		}
@@ -53,7 +56,7 @@ func (c *Console) lightOf(v *visit) (lightData, error) {
 		if kept && q.Detail == "" {
 			q.Detail = why.Refused.Detail
 		}
-		s := seenRequest{q, explain(q, c.o.TenantURL()), names[q.Token], moment{q.Time, distance(q.Time, v.now)}, ""}
+		s := seenRequest{q, explain(q, c.o.TenantURL()), names[q.Token], moment{q.Time, distance(q.Time, v.now)}, "", 1}
 		if kept {
 			s.Event = Path + "t/" + v.tenant + "/activity/" + why.ID
 			if s.Generic {
@@ -67,6 +70,12 @@ func (c *Console) lightOf(v *visit) (lightData, error) {
 				d.State = "good"
 			}
 			continue
+		}
+		if n := len(d.Others); n > 0 && d.Others[n-1].Title == s.Title {
+			d.Others[n-1].Times++ // a client that goes through hundreds of users is one line
+			continue
+		} else if n == maxArrivals {
+			break
 		}
 		d.Others = append(d.Others, s)
 	}

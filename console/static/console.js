@@ -39,11 +39,12 @@
 			place.querySelectorAll("time").forEach((time, i) => { time.textContent = times[i].textContent; });
 			return;
 		}
-		const news = place.said !== undefined;
+		const title = () => place.querySelector(".title")?.textContent;
+		const before = title();
 		place.said = said;
 		place.innerHTML = text;
 		const voice = document.getElementById(place.dataset.announce);
-		if (voice && news) voice.textContent = place.querySelector(".title")?.textContent ?? "";
+		if (voice && title() !== before) voice.textContent = title() ?? "";
 	};
 
 	// A search that answers while one types.
