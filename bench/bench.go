@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -57,8 +58,31 @@ type Result struct {
 	Value     string        `json:"value,omitempty"`  // what was measured if it is no rate: "212 MB"
 	Limit     string        `json:"limit,omitempty"`  // what it is compared with, and its figure
 	Ratio     float64       `json:"ratio,omitempty"`  // of the result and the limit
+	Lower     bool          `json:"lower,omitempty"`  // whether a lower ratio is the better one
 	Goal      string        `json:"goal,omitempty"`   // what was aimed at
 	Met       bool          `json:"met"`              // true also where there is no goal
+}
+
+// Worse is a ratio that has got worse.
+type Worse struct {
+	Name     string
+	Was, Now float64
+}
+
+// Compare returns what is worse in r than it was in an earlier report, by more than the part of it that is tolerated: 0.25 is
+// a quarter. Ratios alone are compared; how fast two machines are says nothing of the program.
+func (r *Report) Compare(earlier *Report, tolerated float64) (worse []Worse) {
+	for _, now := range r.Results {
+		i := slices.IndexFunc(earlier.Results, func(x Result) bool { return x.Name == now.Name })
+		if i < 0 || now.Ratio == 0 || earlier.Results[i].Ratio == 0 {
+			continue
+		}
+		was := earlier.Results[i].Ratio
+		if !now.Lower && now.Ratio < was*(1-tolerated) || now.Lower && now.Ratio > was*(1+tolerated) {
+			worse = append(worse, Worse{now.Name, was, now.Ratio})
+		}
+	}
+	return worse
 }
 
 // Serves is what it comes down to for an operator.

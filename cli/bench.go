@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ func (a *app) newBench() *cobra.Command {
 	var (
 		o        bench.Options
 		duration string
+		against  string
 	)
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -28,10 +30,14 @@ the ratio of the two. The data directory is not touched, nothing is sent to anot
 is removed.
 
 It takes some minutes with 100,000 users, keeps the machine busy, and needs about 2 KB on disk for each user. Measure on
-the disk that is to serve, with --dir. docs/performance.md explains each row.`,
+the disk that is to serve, with --dir. docs/performance.md explains each row.
+
+With --against it compares the ratios with those of an earlier run that --json has written, and exits with 1 if one of
+them is more than a quarter worse.`,
 		Example: `  scimbox bench
   scimbox bench --users 1000000 --dir /var/lib
-  scimbox bench --users 10000 --duration 2s --json`,
+  scimbox bench --users 10000 --duration 2s --json >before.json
+  scimbox bench --users 10000 --duration 2s --against before.json`,
 		Args: cobra.NoArgs,
 		RunE: run(func(cmd *cobra.Command, _ []string) error {
 			d, err := config.ParseDuration(duration)
@@ -42,6 +48,12 @@ the disk that is to serve, with --dir. docs/performance.md explains each row.`,
 				return &control.Error{Code: control.Invalid, Message: "--duration: " + err.Error()}
 			}
 			o.Duration, o.Version = d, a.Version
+			var earlier *bench.Report
+			if against != "" {
+				if earlier, err = readReport(against); err != nil {
+					return &control.Error{Code: control.Invalid, Message: "--against: " + err.Error()}
+				}
+			}
 			if o.Program, err = os.Executable(); err != nil {
 				return err
 			}
@@ -56,9 +68,14 @@ the disk that is to serve, with --dir. docs/performance.md explains each row.`,
 				return err
 			}
 			if a.json {
-				return errors.Join(err, a.printJSON(report))
+				err = errors.Join(err, a.printJSON(report))
+			} else {
+				err = errors.Join(err, a.printBench(report))
 			}
-			return errors.Join(err, a.printBench(report))
+			if err != nil || earlier == nil {
+				return err
+			}
+			return compared(report, earlier)
 		}),
 	}
 	f := cmd.Flags()
@@ -66,13 +83,39 @@ the disk that is to serve, with --dir. docs/performance.md explains each row.`,
 	f.IntVar(&o.Conns, "conns", 0, "`number` of connections (default: what each row says)")
 	f.StringVar(&duration, "duration", "10s", "`time` that each row is measured for")
 	f.StringVar(&o.Dir, "dir", "", "`directory` to make the scratch directory in (default: that for temporary files)")
+	f.StringVar(&against, "against", "", "`file` with the JSON of an earlier run to compare the ratios with")
 	a.jsonFlag(cmd)
+	must(cmd.MarkFlagFilename("against", "json"))
 	must(cmd.MarkFlagDirname("dir"))
 	for _, name := range []string{"users", "conns", "duration"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	cmd.AddCommand(a.newBenchLimit())
 	return cmd
+}
+
+func readReport(file string) (*bench.Report, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r := new(bench.Report)
+	if err := json.Unmarshal(data, r); err != nil || len(r.Results) == 0 {
+		return nil, fmt.Errorf("%s is not what scimbox bench --json writes", file)
+	}
+	return r, nil
+}
+
+// compared is an error that names what has got more than a quarter worse.
+func compared(now, earlier *bench.Report) error {
+	var lines []string
+	for _, w := range now.Compare(earlier, 0.25) {
+		lines = append(lines, fmt.Sprintf("%s: the ratio was %.2f and is %.2f", w.Name, w.Was, w.Now))
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return fmt.Errorf("more than a quarter worse than in the earlier run: %s", strings.Join(lines, "; "))
 }
 
 // newBenchLimit is the other side of a comparison, in a process of its own as the server is in one.
