@@ -333,7 +333,12 @@ func TestFirstHour(t *testing.T) {
 	cfg := config.Default()
 	cfg.Listen, cfg.Data, cfg.Storage.MinFree.Bytes = "127.0.0.1:0", filepath.Join(t.TempDir(), "data"), 0
 	if *screenshots != "" {
-		cfg.Listen = "127.0.0.1:8080" // it stands in the pictures
+		// Both stand in the pictures.
+		cfg.Listen, cfg.Data = "127.0.0.1:8080", filepath.Join(os.TempDir(), "scimbox-data")
+		if err := os.Mkdir(cfg.Data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(cfg.Data)
 	}
 	var log lockedBuffer
 	s, err := server.Open(t.Context(), server.Options{Config: cfg, Version: "dev", Logger: slog.New(slog.NewTextHandler(&log, nil))})

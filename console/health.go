@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"scimbox/server/control"
 )
@@ -103,7 +104,7 @@ func (c *Console) checks(s control.Status, clients []tokenRow) []check {
 		case b.Every == "":
 			l = append(l, check{"warn", "Backups", "None are made by the clock."})
 		case b.Last == nil:
-			l = append(l, check{"good", "Backups", "Every " + b.Every + "; the first is yet to come."})
+			l = append(l, check{"good", "Backups", "Every " + every(b.Every) + "; the first is yet to come."})
 		default:
 			l = append(l, check{"good", "Backups", "The newest is of " + b.Last.Created.UTC().Format("2006-01-02 15:04 UTC") + ", verified."})
 		}
@@ -117,6 +118,12 @@ func (c *Console) checks(s control.Status, clients []tokenRow) []check {
 		l = append(l, check{"warn", "Tokens", "None is in force: no client can get in."})
 	}
 	fine := true
+	for _, k := range s.Expiring {
+		if k.Client != "" && k.Successor == "" {
+			fine = false
+			l = append(l, check{"warn", "Client secret of " + k.Name, "It ends on " + k.Expires.UTC().Format("2006-01-02") + ". Make the next one (scimbox client rotate) and give it to the client before that."})
+		}
+	}
 	for _, t := range clients {
 		if t.Soon {
 			fine = false
@@ -134,7 +141,16 @@ func (c *Console) checks(s control.Status, clients []tokenRow) []check {
 	return l
 }
 
+// every writes how often something is done, as people say it.
+func every(s string) string {
+	if d, err := time.ParseDuration(s); err == nil {
+		return span(d)
+	}
+	return s
+}
+
 type backupsData struct {
+	Every              string
 	State              *control.Backups
 	Failed, Last, Next moment
 }
@@ -146,6 +162,9 @@ func (c *Console) backups(v *visit) error {
 		return err
 	}
 	d := backupsData{State: s.Backups}
+	if s.Backups != nil {
+		d.Every = every(s.Backups.Every)
+	}
 	if b := s.Backups; b != nil {
 		d.Next = moment{b.Next, distance(b.Next, v.now)}
 		if b.Last != nil {

@@ -110,6 +110,13 @@ func (c *Console) actorNames(ctx context.Context) (map[string]string, error) {
 	for _, t := range list {
 		names[t.ID] = t.Name
 	}
+	clients, err := c.o.Tokens.Clients(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range clients {
+		names[k.ID] = k.Name
+	}
 	return names, nil
 }
 

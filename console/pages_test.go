@@ -12,6 +12,7 @@ import (
 
 	"scimbox/activity"
 	"scimbox/auth"
+	"scimbox/storage"
 )
 
 const maxPage = 100 << 10
@@ -402,6 +403,25 @@ func TestTokens(t *testing.T) {
 		if a := b.get(path); a.status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.status)
 		}
+	}
+}
+
+// OAuth clients are listed with their secrets, and one that ends is told of.
+func TestOAuthClients(t *testing.T) {
+	h := openHouse(t, nil)
+	b := h.signedIn()
+	client, _, err := h.tokens.CreateClient(t.Context(), auth.Spec{Name: "gallery <b>", Scope: auth.ScopeWrite, TTL: 5 * 24 * time.Hour}, storage.Origin{Actor: "local"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := plainText(b.page("/console/tokens")); !strings.Contains(text, "gallery <b> "+client.ID+" default write "+client.Secrets[0].ID+" ends in 5 days , last used never") {
+		t.Error(text)
+	}
+	if _, err := h.tokens.RevokeClient(t.Context(), client.ID, storage.Origin{Actor: "local"}); err != nil {
+		t.Fatal(err)
+	}
+	if text := plainText(b.page("/console/tokens")); !strings.Contains(text, "default write revoked") {
+		t.Error(text)
 	}
 }
 

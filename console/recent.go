@@ -90,6 +90,8 @@ func explain(q Request, url string) meaning {
 	switch {
 	case q.Status < 300 && q.Method == http.MethodGet && q.Filtered:
 		return meaning{Good: true, Title: "Connected: a search was answered", Text: "This is what Test Connection sends. The address and the token are right."}
+	case q.Status >= 300 && q.Status < 400, q.Status == http.StatusForbidden && q.Token == "" && q.Detail == "":
+		return meaning{Title: "The request came by http", Text: "This server speaks https, and sends whoever comes by http there. A token that came this way has crossed the network unencrypted: replace it.", Fix: "Enter as Tenant URL: " + url}
 	case q.Status < 400 && q.Token == "":
 		return meaning{Good: true, Title: "Somebody has asked what this server can do", Text: "That needs no token, so that it says nothing about yours yet.", Fix: "Go on with Test Connection."}
 	case q.Status < 400:

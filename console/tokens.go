@@ -81,6 +81,7 @@ func rowOfToken(t auth.Token, now time.Time) tokenRow {
 
 type tokensData struct {
 	Rows    []tokenRow
+	Clients []clientRow
 	Presets []string
 	Tenant  string
 	Days    string
@@ -99,10 +100,49 @@ func (c *Console) tokens(v *visit) error {
 	if ttl == 0 {
 		ttl = auth.DefaultTTL
 	}
-	return c.render(v, "tokens", "Tokens", tokensData{rows, scim.Presets(), v.tenant, strconv.Itoa(int(ttl / (24 * time.Hour)))})
+	clients, err := c.clientRows(v)
+	if err != nil {
+		return err
+	}
+	return c.render(v, "tokens", "Tokens", tokensData{rows, clients, scim.Presets(), v.tenant, strconv.Itoa(int(ttl / (24 * time.Hour)))})
 }
 
 const maxTokenRows = 150
+
+// clientRow is one OAuth client as a page shows it.
+type clientRow struct {
+	ID, Name, Tenant string
+	Scope            auth.Scope
+	Secrets          []secretRow // those in force
+	Revoked          bool
+}
+
+// secretRow is one secret of an OAuth client.
+type secretRow struct {
+	ID         string
+	Ends, Used moment
+}
+
+// clientRows lists the OAuth clients, which get their tokens from /oauth/token.
+func (c *Console) clientRows(v *visit) ([]clientRow, error) {
+	list, err := c.o.Tokens.Clients(v.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	var rows []clientRow
+	for _, k := range list[:min(len(list), maxClientRows)] {
+		row := clientRow{ID: k.ID, Name: k.Name, Tenant: k.Tenant, Scope: k.Scope, Revoked: !k.Revoked.IsZero()}
+		for _, s := range k.Secrets {
+			if v.now.Before(s.Expires) {
+				row.Secrets = append(row.Secrets, secretRow{s.ID, moment{s.Expires, distance(s.Expires, v.now)}, moment{s.LastUsed, distance(s.LastUsed, v.now)}})
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+const maxClientRows = 40
 
 // createToken makes the token of the form.
 func (c *Console) createToken(v *visit) error {
