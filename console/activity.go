@@ -24,14 +24,14 @@ type eventRow struct {
 }
 
 type activityData struct {
-	Path, Text, Type, Op, Token string
-	Failed, All                 bool
-	Rows                        []eventRow
-	Types                       []string
-	Next                        string
-	First                       bool
-	More                        bool // there may be more although the page is not full
-	Live                        string
+	Path, Text, Type, Op, Token, About string
+	Failed, All                        bool
+	Rows                               []eventRow
+	Types                              []string
+	Next                               string
+	First                              bool
+	More                               bool // there may be more although the page is not full
+	Live                               string
 }
 
 // activityOps are what the list can be narrowed to.
@@ -44,14 +44,14 @@ func (activityData) Ops() []string { return activityOps }
 func (c *Console) activity(v *visit) error {
 	ask := v.r.URL.Query()
 	d := activityData{
-		Path: Path + "t/" + v.tenant + "/activity", Text: ask.Get("q"), Type: ask.Get("type"), Op: ask.Get("op"), Token: ask.Get("token"),
+		Path: Path + "t/" + v.tenant + "/activity", Text: ask.Get("q"), Type: ask.Get("type"), Op: ask.Get("op"), Token: ask.Get("token"), About: ask.Get("about"),
 		Failed: ask.Get("failed") == "yes", All: ask.Get("all") == "yes", First: ask.Get("before") == "",
 	}
 	before, err := activity.ParsePosition(ask.Get("before"))
 	if err != nil {
 		return &problem{http.StatusBadRequest, "That did not work", "The place in the list cannot be read; begin at its first page."}
 	}
-	q := activity.Query{Tenant: v.tenant, Text: d.Text, Type: d.Type, Op: d.Op, Token: d.Token, Failed: d.Failed, Before: before, Limit: eventsOnPage, Scan: 20_000}
+	q := activity.Query{Tenant: v.tenant, Text: d.Text, Type: d.Type, Op: d.Op, Token: d.Token, Resource: d.About, Failed: d.Failed, Before: before, Limit: eventsOnPage, Scan: 20_000}
 	if d.All {
 		q.Tenant = "" // also what nobody knows the tenant of: who was not let in
 	}

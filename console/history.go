@@ -76,25 +76,27 @@ type detail struct {
 	AddedMore, RemovedMore int
 }
 
-// changesOf returns the changes of a resource, the latest first. The journal is read from its end, and not further than
-// rowsRead: who came to be ten million changes ago has no history here.
-func (c *Console) changesOf(ctx context.Context, ref storage.Ref) ([]storage.Entry, error) {
-	const piece = 1000
+// changesOf returns the changes of a resource up to a sequence, the latest first. Whoever knows its version begins there,
+// which for most resources is the one change that has made them. The journal is read backwards from there, in pieces that
+// grow, and not further than rowsRead: who came to be ten million changes before the last of them has no history here.
+func (c *Console) changesOf(ctx context.Context, ref storage.Ref, from uint64) ([]storage.Entry, error) {
 	var l []storage.Entry
-	for end, read := c.o.Store.LastSeq(), 0; end > 0 && read < rowsRead; read += piece {
+	piece := uint64(8)
+	for end, read := from, uint64(0); end > 0 && read < rowsRead; piece = min(4*piece, 1000) {
 		after := end - min(end, piece)
 		entries, err := c.o.Store.Journal(ctx, after, int(end-after))
 		if err != nil {
 			return nil, fmt.Errorf("reading the journal: %w", err)
 		}
 		for _, e := range slices.Backward(entries) {
-			if e.Ref != ref {
+			if e.Ref != ref || e.Seq > from {
 				continue
 			}
 			if l = append(l, e); len(l) == changesRead || e.Op == "create" {
 				return l, nil
 			}
 		}
+		read += end - after
 		end = after
 	}
 	return l, nil

@@ -308,6 +308,14 @@ func TestOneUser(t *testing.T) {
 	if body := plainText(b.page("/console/t/default/groups/" + group)); !strings.Contains(body, "ada@example.com Ada L disabled") || !strings.Contains(body, "tok created Engines") {
 		t.Errorf("the group: %s", body)
 	}
+	h.user("somebody-else", "")
+	if body := plainText(b.page("/console/t/default/activity?about=" + id)); !strings.Contains(body, "created the user ada@example.com") || !strings.Contains(body, "Engines") || strings.Contains(body, "somebody-else") {
+		t.Errorf("all about her: %s", body)
+	}
+	h.crowd(60) // what came later does not hide what has happened to her
+	if body := plainText(b.page("/console/t/default/users/" + id)); !strings.Contains(body, "tok created ada@example.com") {
+		t.Errorf("later: %s", body)
+	}
 	h.client("default", "DELETE", "/Users/"+id, "")
 	a := b.get("/console/t/default/users/" + id)
 	if text := plainText(a.body); a.status != 404 || !strings.Contains(text, "tok deleted ada@example.com") || !strings.Contains(text, "tok created ada@example.com") {

@@ -157,6 +157,7 @@ type resourceData struct {
 	Type       *scim.ResourceType
 	Plural     string
 	List       string // address of the list
+	Around     string // address of all activity about it
 	Name       string
 	ID         string
 	Off        bool
@@ -184,6 +185,7 @@ func (c *Console) resource(v *visit) error {
 	}
 	d := resourceData{
 		Type: t, Plural: strings.TrimPrefix(t.Endpoint, "/"), List: Path + "t/" + v.tenant + "/" + endpointOf(t), ID: id, MoreGroups: shown.More,
+		Around:  Path + "t/" + v.tenant + "/activity?" + url.Values{"about": {id}}.Encode(),
 		Created: moment{shown.Stamp.Created, distance(shown.Stamp.Created, v.now)},
 		Changed: moment{shown.Stamp.Modified, distance(shown.Stamp.Modified, v.now)},
 		Groups:  rowsOf(v.tenant, shown.Groups),
@@ -206,7 +208,7 @@ func (c *Console) resource(v *visit) error {
 		}
 		d.Sets = append(d.Sets, set)
 	}
-	changes, err := c.changesOf(ctx, storage.Ref{Tenant: v.tenant, Kind: t.Name, ID: id})
+	changes, err := c.changesOf(ctx, storage.Ref{Tenant: v.tenant, Kind: t.Name, ID: id}, shown.Stamp.Version)
 	if err != nil {
 		return err
 	}
@@ -227,7 +229,7 @@ type goneData struct {
 
 // gone shows what has happened to a resource that is not there any more.
 func (c *Console) gone(v *visit, t *scim.ResourceType, id string, cause error) error {
-	changes, err := c.changesOf(v.r.Context(), storage.Ref{Tenant: v.tenant, Kind: t.Name, ID: id})
+	changes, err := c.changesOf(v.r.Context(), storage.Ref{Tenant: v.tenant, Kind: t.Name, ID: id}, c.o.Store.LastSeq())
 	if err != nil || len(changes) == 0 {
 		return cause
 	}
