@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +22,6 @@ import (
 // child is a process of the program that is measured.
 type child struct {
 	cmd    *exec.Cmd
-	log    bytes.Buffer // what it has complained of
 	data   string
 	addr   string
 	token  string
