@@ -41,7 +41,8 @@ type house struct {
 	console  *Console
 	scim     http.Handler
 	log      *bytes.Buffer
-	url      string // tenant URL
+	url      string            // tenant URL
+	names    map[string]string // of resources by their ids
 
 	mu  sync.Mutex
 	now time.Time
@@ -98,7 +99,9 @@ func openHouse(t *testing.T, change func(*Options)) *house {
 		}
 	})
 	o := Options{
-		Activity: &activity.Reader{Store: h.store, Log: log, Clock: h.clock, Tokens: func(ctx context.Context) ([]activity.Who, error) {
+		Activity: &activity.Reader{Store: h.store, Log: log, Clock: h.clock, Name: func(_ context.Context, _, _, id string) string {
+			return h.names[id]
+		}, Tokens: func(ctx context.Context) ([]activity.Who, error) {
 			all, err := h.tokens.List(ctx)
 			var l []activity.Who
 			for _, t := range all {

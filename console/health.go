@@ -144,7 +144,7 @@ func (c *Console) checks(s control.Status, clients []tokenRow) []check {
 // every writes how often something is done, as people say it.
 func every(s string) string {
 	if d, err := time.ParseDuration(s); err == nil {
-		return span(d)
+		return strings.TrimPrefix(span(d), "1 ")
 	}
 	return s
 }

@@ -34,6 +34,9 @@ type changeRow struct {
 	More     int // ids that the journal does not have
 }
 
+// Several says that the sentence does not name everybody who came or went.
+func (r changeRow) Several() bool { return len(r.Added) > 1 || len(r.Removed) > 1 }
+
 // diff is what has become of one attribute.
 type diff struct{ Path, Old, New string }
 
@@ -135,10 +138,16 @@ func (c *Console) historyOf(v *visit, entries []storage.Entry) (historyData, err
 		}
 		row := changeRow{
 			Seq: e.Seq, When: moment{e.Time, distance(e.Time, v.now)}, Actor: names[e.Actor], Client: e.Client, Request: e.Request,
-			Added: d.Added, Removed: d.Removed, More: d.AddedMore + d.RemovedMore,
+			Added: c.called(v, d.Added), Removed: c.called(v, d.Removed), More: d.AddedMore + d.RemovedMore,
 		}
 		if row.Actor == "" {
 			row.Actor = e.Actor
+		}
+		if len(row.Added) == 1 {
+			d.Added = row.Added
+		}
+		if len(row.Removed) == 1 {
+			d.Removed = row.Removed
 		}
 		row.Sentence = sentenceOf(e, d)
 		for _, x := range d.Changes {
@@ -148,6 +157,21 @@ func (c *Console) historyOf(v *visit, entries []storage.Entry) (historyData, err
 	}
 	h.All = len(entries) > 0 && entries[len(entries)-1].Op == "create"
 	return h, nil
+}
+
+// called returns what people call the resources of these ids today; of those that nobody knows the id itself, and no more than
+// a page shows.
+func (c *Console) called(v *visit, ids []string) []string {
+	if c.o.Activity.Name == nil {
+		return ids
+	}
+	l := slices.Clone(ids)
+	for i, id := range l[:min(len(l), idsShown)] {
+		if name := c.o.Activity.Name(v.r.Context(), v.tenant, "", id); name != "" {
+			l[i] = short(name)
+		}
+	}
+	return l
 }
 
 func rawText(raw json.RawMessage) string {
@@ -186,10 +210,10 @@ func sentenceOf(e storage.Entry, d detail) string {
 	}
 	var parts []string
 	if added > 0 {
-		parts = append(parts, "added "+plural(added, "member")+" to "+name)
+		parts = append(parts, "added "+some(added, d.Added)+" to "+name)
 	}
 	if removed > 0 {
-		parts = append(parts, "removed "+plural(removed, "member")+" from "+name)
+		parts = append(parts, "removed "+some(removed, d.Removed)+" from "+name)
 	}
 	if n := len(d.Changes); n > 0 && len(parts) == 0 {
 		var paths []string
@@ -210,6 +234,14 @@ func sentenceOf(e storage.Entry, d detail) string {
 		return "changed " + name
 	}
 	return strings.Join(parts, " and ")
+}
+
+// some names a member if it is one, and else says how many there are.
+func some(n int, names []string) string {
+	if n == 1 && len(names) == 1 {
+		return short(names[0])
+	}
+	return plural(n, "member")
 }
 
 // tellOrigins says of each attribute which change its value came with.

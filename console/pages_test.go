@@ -323,6 +323,29 @@ func TestOneUser(t *testing.T) {
 	}
 }
 
+// A history of a group names who came and went: the only one in its sentence, several below it.
+func TestGroupHistory(t *testing.T) {
+	h := openHouse(t, nil)
+	a, b2, c := h.user("ada", ""), h.user("bob", ""), h.user("cleo", "")
+	h.names = map[string]string{a: "ada", b2: "bob", c: "cleo"}
+	g := h.group("Ops")
+	patch := func(op string) {
+		h.client("default", "PATCH", "/Groups/"+g, `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[`+op+`]}`)
+	}
+	patch(`{"op":"add","path":"members","value":[{"value":"` + a + `"}]}`)
+	patch(`{"op":"add","path":"members","value":[{"value":"` + b2 + `"},{"value":"` + c + `"}]}`)
+	patch(`{"op":"remove","path":"members[value eq \"` + a + `\"]"}`)
+	text := plainText(h.signedIn().page("/console/t/default/groups/" + g))
+	for _, want := range []string{"added ada to Ops", "added 2 members to Ops", "Which members", "removed ada from Ops"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if strings.Count(text, "Which members") != 1 {
+		t.Errorf("%s", text)
+	}
+}
+
 // plainText is what a page says, without markup.
 func plainText(body string) string {
 	body = body[strings.Index(body, "<main"):]
