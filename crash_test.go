@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,7 +31,9 @@ type child struct {
 // startChild runs scimbox serve and returns when it has greeted.
 func startChild(t *testing.T, data, listen string) *child {
 	t.Helper()
-	return startCommand(t, exec.Command("scimbox", "serve", "--data", data, "--listen", listen))
+	cmd := exec.Command("scimbox", "serve", "--data", data, "--listen", listen)
+	cmd.Env = append(os.Environ(), "SCIMBOX_LIMITS_REQUESTS_PER_TOKEN=0") // tests are faster than clients
+	return startCommand(t, cmd)
 }
 
 // startCommand runs a command that becomes scimbox serve.

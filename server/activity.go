@@ -141,7 +141,7 @@ func (s *Server) tapped(next http.Handler) http.Handler {
 			return
 		}
 		log.Contact(o.token, o.tenant, client(r), r.UserAgent(), activity.Refused)
-		if !log.Keeps() {
+		if !log.Keeps() || o.tooFast {
 			return
 		}
 		q := &activity.Request{

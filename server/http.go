@@ -39,14 +39,14 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 	}
 }
 
-// handler returns everything that is served, from the outside in: request id, deadlines and log; compression; panics; token;
-// SCIM. http.ServeMux would redirect //Users, and SCIM clients lose their bodies on the way.
+// handler returns everything that is served, from the outside in: request id, deadlines and log; rate; compression; panics;
+// token; SCIM. http.ServeMux would redirect //Users, and SCIM clients lose their bodies on the way.
 func (s *Server) handler() (http.Handler, error) {
 	compress, err := gzhttp.NewWrapper()
 	if err != nil {
 		return nil, err
 	}
-	protocol := s.house.Tokens.Middleware(withCaller(scim.NewHandler(s.service)), auth.MiddlewareOptions{
+	protocol := s.house.Tokens.Middleware(s.perToken(withCaller(scim.NewHandler(s.service))), auth.MiddlewareOptions{
 		Public:     scim.Public,
 		WriteError: refuse,
 		ClientAddr: clientAddr,
@@ -57,21 +57,27 @@ func (s *Server) handler() (http.Handler, error) {
 	health, ready := s.recovered(http.HandlerFunc(s.health)), s.recovered(http.HandlerFunc(s.readiness))
 	elsewhere := s.tapped(s.recovered(http.HandlerFunc(s.elsewhere)))
 	pages := compress(s.recovered(s.console))
-	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+	inside := s.perAddress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case path == scim.BasePath, strings.HasPrefix(path, scim.BasePath+"/"):
 			protocol.ServeHTTP(w, r)
-		case path == healthPath:
-			health.ServeHTTP(w, r)
 		case oauth(path) != nil:
 			oauth(path).ServeHTTP(w, r)
-		case path == readyPath:
-			ready.ServeHTTP(w, r)
 		case s.consoleBeside() && inConsole(r):
 			pages.ServeHTTP(w, r)
 		default:
 			elsewhere.ServeHTTP(w, r)
+		}
+	}))
+	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		switch r.URL.Path {
+		case healthPath:
+			health.ServeHTTP(w, r)
+		case readyPath:
+			ready.ServeHTTP(w, r)
+		default:
+			inside.ServeHTTP(w, r)
 		}
 	})), nil
 }

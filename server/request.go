@@ -24,6 +24,7 @@ type observation struct {
 	name          string // of the token; for no log
 	source        source
 	refused       string // why nobody was let in
+	tooFast       bool   // one of many that were too many, and not worth keeping
 }
 
 type observationKey struct{}

@@ -72,6 +72,7 @@ type running struct {
 func options(t *testing.T) (Options, *buffer) {
 	c, log := config.Default(), new(buffer)
 	c.Listen, c.Data = "127.0.0.1:0", filepath.Join(t.TempDir(), "data")
+	c.Limits.RequestsPerToken = 0 // tests are faster than clients
 	return Options{Config: c, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, log
 }
 

@@ -104,6 +104,12 @@ type Limits struct {
 
 	ConnectionsPerAddress int `toml:"connections_per_address"` // of them from one address (IPv6: /64) that is no proxy of ours
 	Streams               int `toml:"streams"`                 // requests at once on one connection of HTTP/2
+
+	// Requests a second, on the average, and how many of them at once after a rest; 0 = any.
+	RequestsPerToken   int `toml:"requests_per_token"`
+	BurstPerToken      int `toml:"burst_per_token"`
+	RequestsPerAddress int `toml:"requests_per_address"` // of one address (IPv6: /64) that is no proxy of ours
+	BurstPerAddress    int `toml:"burst_per_address"`
 }
 
 // Tokens is the life of tokens.
@@ -156,6 +162,11 @@ func Default() Config {
 
 			ConnectionsPerAddress: 256,
 			Streams:               100,
+
+			RequestsPerToken:   500,
+			BurstPerToken:      1000,
+			RequestsPerAddress: 1000,
+			BurstPerAddress:    2000,
 		},
 		Tokens: Tokens{
 			Lifetime:   Duration{180 * day},

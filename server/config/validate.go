@@ -70,6 +70,10 @@ func (l *loader) validate() {
 	l.between("limits.connections", l.Limits.Connections, 16, 1_000_000)
 	l.between("limits.connections_per_address", l.Limits.ConnectionsPerAddress, 1, 1_000_000)
 	l.between("limits.streams", l.Limits.Streams, 1, 10_000)
+	l.between("limits.requests_per_token", l.Limits.RequestsPerToken, 0, 1_000_000)
+	l.between("limits.burst_per_token", l.Limits.BurstPerToken, 1, 1_000_000)
+	l.between("limits.requests_per_address", l.Limits.RequestsPerAddress, 0, 1_000_000)
+	l.between("limits.burst_per_address", l.Limits.BurstPerAddress, 1, 1_000_000)
 
 	l.lasting("tokens.lifetime", l.Tokens.Lifetime, auth.MinTTL, auth.MaxTTL)
 	for _, d := range l.Tokens.WarnBefore {
