@@ -15,7 +15,8 @@ import (
 	"scimbox/storage"
 )
 
-// Bulk (RFC 7644 section 3.7). Operations are done one after another, each in a transaction of its own. One that refers
+// Bulk (RFC 7644 section 3.7). Operations are done one after another, each in a transaction of its own; POSTs that follow each
+// other and refer to nothing wait for their commits together, in their order. One that refers
 // to a bulkId whose resource is made later waits for it; where operations wait for each other in a circle, the first of
 // them is done with the ids that the others are going to have.
 
@@ -202,6 +203,7 @@ type bulkRun struct {
 	ops       []*bulkOp
 	posts     map[string]*bulkOp    // by bulkId
 	byID      map[string]*bulkOp    // the same by the ids that are announced
+	begun     []func()              // finish what was begun and is not yet waited for
 	handedOut map[*bulkOp][]*bulkOp // POSTs whose id was used before there was a resource, and who used it
 }
 
@@ -212,7 +214,13 @@ func (b *bulkRun) runAll(failOn int) {
 		}
 	}
 	failed := 0
+	defer b.finishAll()
 	run := func(op *bulkOp) (stop bool) {
+		if failOn == 0 && op.alone() {
+			b.begin(op)
+			return false
+		}
+		b.finishAll()
 		b.run(op)
 		if op.err != nil {
 			failed++
@@ -278,6 +286,42 @@ func (b *bulkRun) target(op *bulkOp) string {
 	return op.t.Name + " " + op.id
 }
 
+// alone says whether op neither refers to another operation of the request nor looks at what else is in it.
+func (op *bulkOp) alone() bool {
+	return op.err == nil && op.method == "POST" && len(op.refs) == 0 && !op.t.hasLinks()
+}
+
+// atOnce is how many operations wait for their commits together.
+const atOnce = 128
+
+// begin starts a POST that is alone. Those behind it are begun before it is waited for.
+func (b *bulkRun) begin(op *bulkOp) {
+	op.done = true
+	if len(b.begun) == atOnce {
+		b.finishAll()
+	}
+	c := b.call(op)
+	finish, err := b.h.s.beginCreate(b.q.ctx, c, op.data)
+	b.begun = append(b.begun, func() {
+		if op.err = err; err == nil {
+			var a *answer
+			if a, op.err = finish(); a != nil {
+				op.location, op.etag = a.location, a.etag
+			}
+		}
+		op.status = http.StatusCreated
+		b.told(op)
+	})
+}
+
+func (b *bulkRun) finishAll() {
+	begun := b.begun
+	b.begun = nil
+	for _, finish := range begun {
+		finish()
+	}
+}
+
 func (b *bulkRun) run(op *bulkOp) {
 	op.done = true
 	if op.err == nil {
@@ -286,6 +330,11 @@ func (b *bulkRun) run(op *bulkOp) {
 	if op.err == nil {
 		op.err = b.do(op)
 	}
+	b.told(op)
+}
+
+// told makes the error of an operation what the client reads.
+func (b *bulkRun) told(op *bulkOp) {
 	if op.err != nil {
 		e := explain(op.err)
 		if op.status = e.Status; op.status >= 500 {
@@ -325,33 +374,41 @@ func (b *bulkRun) resolve(op *bulkOp) error {
 	return failed
 }
 
-func (b *bulkRun) do(op *bulkOp) error {
+// call is that of the whole request, as it is for one operation.
+func (b *bulkRun) call(op *bulkOp) *call {
 	c := b.q.call
 	c.t, c.quiet, c.id = op.t, true, ""
 	c.ifNoneMatch, c.ifMatch = condition{}, condition{}
-	c.pending = b.pending
-	if op.version != "" {
+	switch {
+	case op.method == "POST":
+		c.id = op.id
+	case op.version != "":
 		c.ifMatch = parseCondition([]string{op.version})
 	}
+	return &c
+}
+
+func (b *bulkRun) do(op *bulkOp) error {
+	c := b.call(op)
+	c.pending = b.pending
 	var a *answer
 	var err error
 	s, ctx := b.h.s, b.q.ctx
 	switch op.method {
 	case "POST":
-		c.id, c.ifMatch = op.id, condition{}
-		a, err = s.create(ctx, &c, op.data)
+		a, err = s.create(ctx, c, op.data)
 		op.status = http.StatusCreated
 	case "PUT":
-		a, err = s.replace(ctx, &c, op.id, op.data)
+		a, err = s.replace(ctx, c, op.id, op.data)
 		op.status = http.StatusOK
 	case "PATCH":
-		a, err = s.patch(ctx, &c, op.id, op.data)
+		a, err = s.patch(ctx, c, op.id, op.data)
 		op.status = http.StatusOK
 		if op.t.hasLinks() {
 			op.status = http.StatusNoContent
 		}
 	case "DELETE":
-		err = s.delete(ctx, &c, op.id)
+		err = s.delete(ctx, c, op.id)
 		op.status, op.location = http.StatusNoContent, location(c.base, op.t, op.id)
 	}
 	if a != nil {

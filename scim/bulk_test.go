@@ -431,6 +431,44 @@ func TestBulkLimits(t *testing.T) {
 }
 
 // A token that may only read gets nothing done by a bulk, whatever else is wrong with the operations.
+// POSTs that wait for their commits together are done in the order of the request: of two that cannot both be, the first is,
+// whatever stands between them, and what follows sees all of them.
+func TestBulkTogether(t *testing.T) {
+	h := openHouse(t, Options{})
+	var ops, names []string
+	var want []string
+	for i := range 300 {
+		name := fmt.Sprintf("user-%03d", i%250)
+		ops = append(ops, postUser(fmt.Sprint("u", i), name, fmt.Sprintf(`"title":"%d"`, i)))
+		if i < 250 {
+			names, want = append(names, name), append(want, "201")
+		} else {
+			want = append(want, "409")
+		}
+	}
+	ops = append(ops, postGroup("g", "everybody", "bulkId:u0", "bulkId:u249"), onResource("DELETE", "/Users/bulkId:u1", ""), postUser("again", "user-001", ""), onResource("PATCH", "/Users/bulkId:u260", `{"schemas":["`+patchURN+`"],"Operations":[{"op":"replace","path":"title","value":"x"}]}`))
+	want = append(want, "201", "204", "201", "400")
+	seq := h.store.LastSeq()
+	r := h.bulk("", ops...)
+	if got := r.results(); got != strings.Join(want, " ") {
+		t.Errorf("got  %s\nwant %s", got, strings.Join(want, " "))
+	}
+	entries, err := h.store.Journal(t.Context(), seq, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		if e := entries[i]; e.Op != "create" || e.Ref.ID != r.made(i) || !strings.Contains(string(e.Detail), name) {
+			t.Errorf("change %d is %s of %s, want the creation of %s", i, e.Op, e.Detail, name)
+		}
+	}
+	h.ask("GET", "/Users/"+r.made(0), "").want(200)
+	h.ask("GET", "/Users/"+r.made(1), "").refused(404, "")
+	if n := h.ask("GET", "/Users", "").want(200).total(); n != 250 {
+		t.Errorf("there are %d users, want 250", n)
+	}
+}
+
 func TestBulkReadOnly(t *testing.T) {
 	h := openHouse(t, Options{})
 	u := h.user("ada", "")

@@ -114,6 +114,15 @@ func (c *call) mayWrite() error {
 
 // create makes a resource from the body of a POST (RFC 7644 section 3.3).
 func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, error) {
+	finish, err := s.beginCreate(ctx, c, body)
+	if err != nil {
+		return nil, err
+	}
+	return finish()
+}
+
+// beginCreate is create up to where it waits. Resources are made in the order in which they were begun; finish must be called.
+func (s *Service) beginCreate(ctx context.Context, c *call, body *node) (finish func() (*answer, error), err error) {
 	if err := c.mayWrite(); err != nil {
 		return nil, err
 	}
@@ -148,7 +157,7 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 	// Here and not below: everybody else waits for the transaction.
 	encoded, changed := encodeBody(c.t, o), changesOf(c.t, nil, o, hash != nil)
 	var done *Resource
-	err = s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+	outcome := s.store.Submit(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
 		done = nil
 		now := o.Clone()
 		if err := s.uniqueName(tx, c, nil, now, ref.ID); err != nil {
@@ -175,10 +184,12 @@ func (s *Service) create(ctx context.Context, c *call, body *node) (*answer, err
 		done = &Resource{Type: c.t, ID: ref.ID, Stamp: stamp, Object: now, body: encoded}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s.written(ctx, c, done)
+	return func() (*answer, error) {
+		if err := outcome(); err != nil {
+			return nil, err
+		}
+		return s.written(ctx, c, done)
+	}, nil
 }
 
 // replace makes a resource what the body of a PUT says (RFC 7644 section 3.5.1). What the body leaves out is cleared,

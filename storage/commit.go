@@ -45,24 +45,47 @@ func (s *Store) Update(ctx context.Context, tenant string, by Origin, fn func(*T
 	return s.update(ctx, tenant, by, fn)
 }
 
+// Submit is Update in two steps: it puts fn behind what was submitted before it, and outcome waits for what Update would have
+// returned. Whoever has several changes to make submits all of them before he asks for the first outcome, and they are then
+// made in this order and with few commits. outcome must be called once; a panic of fn comes out of it.
+func (s *Store) Submit(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) (outcome func() error) {
+	op, err := s.submit(ctx, tenant, by, fn)
+	if err != nil {
+		return func() error { return err }
+	}
+	return op.outcome
+}
+
 func (s *Store) update(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) error {
-	if err := ctx.Err(); err != nil {
+	op, err := s.submit(ctx, tenant, by, fn)
+	if err != nil {
 		return err
 	}
+	return op.outcome()
+}
+
+func (s *Store) submit(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) (*operation, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := checkPart("tenant", tenant); err != nil {
-		return err
+		return nil, err
 	}
 	op := &operation{ctx: ctx, tenant: tenant, origin: by, fn: fn, done: make(chan error, 1)}
 	if err := s.enter(); err != nil {
-		return err
+		return nil, err
 	}
+	defer s.leave()
 	select {
 	case s.queue <- op:
-		s.leave()
+		return op, nil
 	case <-ctx.Done():
-		s.leave()
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
+}
+
+// outcome waits for what has become of the operation.
+func (op *operation) outcome() error {
 	err := op.wait()
 	var p *panicError
 	if errors.As(err, &p) {

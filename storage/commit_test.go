@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -539,4 +540,48 @@ func TestUpdateRefuses(t *testing.T) {
 			t.Errorf("tenant %.10q is taken", bad)
 		}
 	}
+}
+
+// What was submitted is done in the order in which it was submitted, and each has its own outcome.
+func TestSubmit(t *testing.T) {
+	s := openMemory(t)
+	refused := errors.New("no")
+	var outcomes []func() error
+	for i := range 300 {
+		outcomes = append(outcomes, s.Submit(t.Context(), tenant, Origin{}, func(tx *Tx) error {
+			if i%10 == 9 {
+				return refused
+			}
+			return tx.Log(Entry{Op: "create", Ref: user(fmt.Sprint(i))})
+		}))
+	}
+	for i, outcome := range outcomes {
+		if err := outcome(); (i%10 == 9) != errors.Is(err, refused) || i%10 != 9 && err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	entries, err := s.Journal(t.Context(), 0, 1000)
+	if err != nil || len(entries) != 270 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	last := -1
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Ref.ID)
+		if err != nil || n <= last {
+			t.Errorf("%s comes behind %d", e.Ref.ID, last)
+		}
+		last = n
+	}
+	if err := s.Submit(t.Context(), "", Origin{}, func(*Tx) error { return nil })(); err == nil {
+		t.Error("a tenant without a name can be written")
+	}
+	outcome := s.Submit(t.Context(), tenant, Origin{}, func(*Tx) error { panic("x") })
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("a panic did not come out of the outcome")
+			}
+		}()
+		_ = outcome()
+	}()
 }
