@@ -172,17 +172,23 @@ func answers(t *testing.T, url string, status int) {
 	}
 }
 
-// halfway sends a request but for the last byte of its body, and returns when the server waits for that.
+// halfway connects, and goes as far as halfwayOver.
 func halfway(t *testing.T, c *child) net.Conn {
 	t.Helper()
-	address := strings.TrimSuffix(strings.TrimPrefix(c.tenantURL, "http://"), "/scim/v2")
-	conn, err := net.Dial("tcp", address)
+	conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(c.tenantURL, "http://"), "/scim/v2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	halfwayOver(t, conn, c.token)
+	return conn
+}
+
+// halfwayOver sends a request but for the last byte of its body, and returns when the server waits for that.
+func halfwayOver(t *testing.T, conn net.Conn, token string) {
+	t.Helper()
 	body := `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"last"}`
-	fmt.Fprintf(conn, "POST /scim/v2/Users HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nAuthorization: Bearer %s\r\nContent-Type: application/scim+json\r\nContent-Length: %d\r\n\r\n", c.token, len(body))
+	fmt.Fprintf(conn, "POST /scim/v2/Users HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nAuthorization: Bearer %s\r\nContent-Type: application/scim+json\r\nContent-Length: %d\r\n\r\n", token, len(body))
 	proceed := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
 	if _, err := io.ReadFull(conn, proceed); err != nil || !strings.Contains(string(proceed), "100 Continue") {
 		t.Fatalf("%q, %v", proceed, err)
@@ -190,7 +196,6 @@ func halfway(t *testing.T, c *child) net.Conn {
 	if _, err := io.WriteString(conn, body[:len(body)-1]); err != nil {
 		t.Fatal(err)
 	}
-	return conn
 }
 
 // A stop lets requests under way finish, closes the store in order, and ends with 0.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
+	"scimbox/server/doctor"
 	"scimbox/tlsconf/acmetest"
 )
 
@@ -132,8 +134,45 @@ roots = %q
 	}
 	o, log := options(t)
 	o.Config = c.Config
+	// At first the authority does not answer. That keeps nobody from starting, and the doctor says what is wrong; when it does
+	// answer, the operator need not wait for the next try.
+	away := func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
+	ca.Intercept(away)
 	s := serve(t, o, log)
+	await(t, s, "no certificate could be obtained")
+	see := doctor.Options{
+		PublicURL: "https://" + name, Data: c.Data, ConfigFile: file, TLS: "acme", HTTP: true, Authority: Authority(c.Config), Roots: rootsOf(t, ca.Roots), Trust: ca.Issuers(t),
+		// The internet: the name leads to a public address, and that to here.
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+			if host != name {
+				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+			}
+			return []netip.Addr{netip.MustParseAddr("203.0.113.10")}, nil
+		},
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			switch address {
+			case "203.0.113.10:443":
+				address = ports[0].Addr().String()
+			case "203.0.113.10:80":
+				address = ports[1].Addr().String()
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		},
+		Own: func() ([]netip.Addr, error) { return nil, nil },
+	}
+	examine(t, see, map[string]string{
+		"certificate": "FAIL no TLS is spoken at 203.0.113.10:443: tls: internal error; the server says: no certificate could be obtained yet, and clients are refused: ",
+		"clock":       "WARN the authority that certificates come from cannot be reached, so that none can be renewed: ",
+	})
+	ca.Intercept(nil)
+	s.ReloadCertificates(t.Context())
 	await(t, s, "added certificate to cache")
+	examine(t, see, map[string]string{
+		"certificate":     "PASS for " + name + ", by Pebble Intermediate CA ",
+		"http port":       "PASS ",
+		"clock":           "PASS ",
+		"test connection": "PASS https://" + name + "/scim/v2 answers as Entra wants it, ",
+	})
 	if want := "https://" + name + scim.BasePath; s.TenantURL() != want || s.LocalURL() != want {
 		t.Errorf("Tenant URL %s, here %s, want %s", s.TenantURL(), s.LocalURL(), want)
 	}
@@ -200,9 +239,15 @@ roots = %q
 	if err := s.stop(); err != nil {
 		t.Error(err)
 	}
+	examine(t, see, map[string]string{
+		"server":    "FAIL no server runs on " + c.Data,
+		"port":      "FAIL nothing answers at 203.0.113.10:443: ",
+		"http port": "WARN 203.0.113.10:80 cannot be reached from here: ",
+		"clock":     "PASS ",
+	})
 
 	// Everything is in the data directory: another start with it serves at once, although the authority is gone.
-	ca.Intercept(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	ca.Intercept(away)
 	orders := ca.Orders()
 	o, log = options(t)
 	o.Config = c.Config
@@ -213,6 +258,56 @@ roots = %q
 	if ca.Orders() != orders {
 		t.Error("the restart has asked for a certificate")
 	}
+	examine(t, see, map[string]string{
+		"certificate":     "PASS for " + name,
+		"clock":           "WARN the authority that certificates come from cannot be reached, so that none can be renewed: ",
+		"test connection": "PASS ",
+	})
+}
+
+// examine has the doctor look at the server of a data directory, if one runs, and at nothing but that. Findings begin as those that
+// are wanted do, and all others are PASS.
+func examine(t *testing.T, o doctor.Options, want map[string]string) {
+	t.Helper()
+	o.Client, o.Down = control.Connect(t.Context(), o.Data, "1.2.3")
+	if o.Client != nil {
+		defer o.Client.Close()
+	}
+	done := map[string]bool{}
+	for _, f := range doctor.Examine(t.Context(), o) {
+		done[f.Check] = true
+		text, expected := string(f.Verdict)+" "+f.Found, want[f.Check]
+		if f.Check == "free space" && f.Verdict != doctor.Fail {
+			continue // that of the machine
+		}
+		if expected == "" {
+			expected = string(doctor.Pass)
+		}
+		if !strings.HasPrefix(text, expected) {
+			t.Errorf("%s: %s\nwant: %s", f.Check, text, expected)
+		}
+		if f.Verdict != doctor.Pass && f.Fix == "" {
+			t.Errorf("%s does not say what to do: %s", f.Check, text)
+		}
+	}
+	for check := range want {
+		if !done[check] {
+			t.Errorf("%s was not looked at", check)
+		}
+	}
+}
+
+func rootsOf(t *testing.T, file string) *x509.CertPool {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		t.Fatalf("%s holds no certificate", file)
+	}
+	return roots
 }
 
 // An authority of our own: clients that trust its root are let in, and nobody waits for anything.
