@@ -47,7 +47,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
 		WithSyncWrites(true).
-		WithChecksumVerificationMode(options.NoVerification). // verifyTable has done it, and survives what it finds
+		WithChecksumVerificationMode(options.NoVerification). // verifyTables has done it, and survives what it finds
 		WithValueThreshold(maxBadgerValue + 1).
 		WithDetectConflicts(false). // there is one writer
 		WithMetricsEnabled(false).
@@ -324,10 +324,13 @@ func (l badgerLog) Debugf(string, ...any) {}
 // manifest is what Badger's MANIFEST says, read before Badger itself opens the directory and deletes what is not in it.
 type manifest struct {
 	there  bool
-	tables map[uint64]options.CompressionType
+	tables map[uint64]compression
 	names  map[uint64]bool // of tables that it has ever had, since it was last written anew
 	sum    uint32
 }
+
+// compression is how the blocks of a table are packed.
+type compression = options.CompressionType
 
 const manifestName = badger.ManifestFilename
 
@@ -345,7 +348,7 @@ func readManifest(dir string) (manifest, error) {
 	if err != nil {
 		return manifest{}, &DamageError{path, fmt.Errorf("%w. Nothing was changed; %s", err, wayBack)}
 	}
-	m := manifest{there: true, tables: map[uint64]options.CompressionType{}}
+	m := manifest{there: true, tables: map[uint64]compression{}}
 	for id, t := range known.Tables {
 		m.tables[id] = t.Compression
 	}
@@ -399,24 +402,11 @@ func tableName(id uint64) string { return fmt.Sprintf("%06d.sst", id) }
 // isLog reports whether a file is a log of a table in memory, which holds what is in no table file yet.
 func isLog(name string) bool { return filepath.Ext(name) == ".mem" }
 
-// verifyTable reads a table and compares all of its checksums. Badger would do it as well; but what it finds ends the process
-// if the file was cut, zeroed, or is damaged where it is compressed, and else is left out with a line in the log.
+// verifyTableIn compares all checksums of a table. Badger would do it as well; but what it finds ends the process if the file was
+// cut, zeroed, or is damaged where it is compressed, and else is left out with a line in the log.
 //
 // A table ends with its index, the index's length, the index's checksum and that one's length.
-func verifyTable(path string, c options.CompressionType) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	return verifyTableIn(f, info.Size(), c)
-}
-
-func verifyTableIn(f io.ReaderAt, end int64, c options.CompressionType) (err error) {
+func verifyTableIn(f io.ReaderAt, end int64, c compression) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil { // a number that leads out of what was read
 			err = fmt.Errorf("its structure is broken: %v", cause)
@@ -502,7 +492,7 @@ func (r *blockReader) read(at int64, n int) ([]byte, error) {
 const maxBlock = 8 << 20
 
 // unpackBlock unpacks a block into dst if it is large enough.
-func unpackBlock(dst, packed []byte, c options.CompressionType) ([]byte, error) {
+func unpackBlock(dst, packed []byte, c compression) ([]byte, error) {
 	switch c {
 	case options.None:
 		return append(dst[:0], packed...), nil

@@ -13,11 +13,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -48,7 +45,7 @@ func OpenDir(ctx context.Context, dir string, o Options) (*Store, error) {
 }
 
 func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*Store, error) {
-	sealed, err := prepare(ctx, dir, o)
+	sealed, sums, err := prepare(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +61,7 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	sl := &sealer{dir: dir, store: s, engine: engine, last: sealed, dirty: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	sl := &sealer{dir: dir, store: s, engine: engine, sums: sums, last: sealed, dirty: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	if err := sl.write(ctx); err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
@@ -102,12 +99,12 @@ func openSealed(ctx context.Context, engine Engine, sealed seal, dir string, o O
 	return s, s.migrate(ctx, dir, o)
 }
 
-// prepare looks at a data directory before the engine does, and returns its seal. It refuses what the engine would open as
-// less than was there, and what would end the process.
-func prepare(ctx context.Context, dir string, o Options) (seal, error) {
+// prepare looks at a data directory before the engine does, and returns its seal and what its tables are known by. It refuses
+// what the engine would open as less than was there, and what would end the process.
+func prepare(ctx context.Context, dir string, o Options) (seal, map[uint64]tableSum, error) {
 	store := filepath.Join(dir, storeName)
 	if err := os.RemoveAll(filepath.Join(dir, trialName)); err != nil {
-		return seal{}, err
+		return seal{}, nil, err
 	}
 	sealed, isSealed, err := readSeal(dir)
 	var damage *DamageError
@@ -116,66 +113,67 @@ func prepare(ctx context.Context, dir string, o Options) (seal, error) {
 		sealed, isSealed, err = seal{}, false, nil
 	}
 	if err != nil {
-		return sealed, err
+		return sealed, nil, err
 	}
 	entries, err := os.ReadDir(store)
 	if errors.Is(err, fs.ErrNotExist) {
 		if sealed.Commits > 0 {
 			if err := lost(dir, o, "there is no directory %s, and the seal knows of %d changes", store, sealed.Seq); err != nil {
-				return sealed, err
+				return sealed, nil, err
 			}
 		}
 		if !isSealed {
 			// Before there is anything to be sealed: a store without a seal is then always one that has lost it.
 			sealed = seal{Format: Format, Version: o.Version}
 			if err := writeSeal(dir, sealed); err != nil {
-				return sealed, err
+				return sealed, nil, err
 			}
 		}
-		return sealed, os.Mkdir(store, 0o700)
+		return sealed, nil, os.Mkdir(store, 0o700)
 	}
 	if err != nil {
-		return sealed, err
+		return sealed, nil, err
 	}
 	if !isSealed && len(entries) > 0 {
 		if err := lost(dir, o, "there is a store and no %s beside it, so that nobody can tell whether the store is whole", SealName); err != nil {
-			return sealed, err
+			return sealed, nil, err
 		}
 	}
 	m, err := readManifest(store)
 	if err != nil {
-		return sealed, err
+		return sealed, nil, err
 	}
 	if !m.there && sealed.Commits > 0 {
 		if err := lost(dir, o, "there is no file %s", filepath.Join(store, manifestName)); err != nil {
-			return sealed, err
+			return sealed, nil, err
 		}
 	}
-	if err := verifyTables(ctx, store, m); err != nil {
-		return sealed, err
+	sums, err := verifyTables(ctx, store, m, sealed.Sums)
+	if err != nil {
+		return sealed, nil, err
 	}
 	unknown, err := unknownTables(store, m)
 	if err != nil {
-		return sealed, err
+		return sealed, nil, err
 	}
 	for _, id := range unknown {
 		// After a crash there may be some that were not finished, or were to be deleted. This one was in the manifest once.
 		if slices.Contains(sealed.Tables, id) && !m.names[id] {
 			if err := lost(dir, o, "%s does not know %s, which the seal knows; it may have been cut short", filepath.Join(store, manifestName), tableName(id)); err != nil {
-				return sealed, err
+				return sealed, nil, err
 			}
 		}
 	}
 	sizes, err := logs(store)
 	if err != nil {
-		return sealed, err
+		return sealed, nil, err
 	}
 	// After an orderly stop there are no logs, and the manifest and the tables that it names are all there is.
 	stopped := len(sizes) == 0 && m.there && sealed.Manifest == m.sum
 	if stopped || o.AcceptDataLoss || sealed.Commits == 0 {
-		return sealed, nil
+		return sealed, sums, nil
 	}
-	return sealed, rehearse(ctx, dir, sealed, m, sizes, o)
+	return sealed, sums, rehearse(ctx, dir, sealed, m, sizes, o)
 }
 
 // lost is a *LostDataError, or nil and a line in the log if the loss is accepted.
@@ -186,46 +184,6 @@ func lost(dir string, o Options, format string, args ...any) error {
 		return nil
 	}
 	return e
-}
-
-// verifyTables looks whether all the tables that the manifest knows are there and whole.
-func verifyTables(ctx context.Context, store string, m manifest) error {
-	var (
-		g   errgroup.Group
-		mu  sync.Mutex
-		bad = map[string]error{}
-	)
-	g.SetLimit(2) // as many as the smallest machine has processors
-	for id, c := range m.tables {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			err := verifyTable(filepath.Join(store, tableName(id)), c)
-			if errors.Is(err, fs.ErrNotExist) {
-				err = errors.New("the file is not there")
-			}
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				bad[tableName(id)] = err
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil || len(bad) == 0 {
-		return err
-	}
-	names := make([]string, 0, len(bad))
-	for name := range bad {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	what := names[0]
-	if len(names) > 1 {
-		what = fmt.Sprintf("%s, the first of %d (%s),", what, len(names), strings.Join(names, ", "))
-	}
-	return &DamageError{filepath.Join(store, what), fmt.Errorf("%w. Nothing was changed; %s. --accept-data-loss does not help here: what a table has lost cannot be told", bad[names[0]], wayBack)}
 }
 
 // unknownTables returns the tables in a directory that its manifest does not know. The engine will delete them.
@@ -361,7 +319,8 @@ type sealer struct {
 	dir    string
 	store  *Store
 	engine *badgerEngine
-	dirty  chan struct{} // of capacity 1
+	sums   map[uint64]tableSum // what the tables are known by that were there at the start
+	dirty  chan struct{}       // of capacity 1
 	stop   chan struct{}
 	done   chan struct{} // closed when run has ended
 
@@ -424,6 +383,7 @@ func (l *sealer) write(ctx context.Context) error {
 
 func (l *sealer) look(ctx context.Context) (seal, error) {
 	now := seal{Format: Format, Version: l.store.version, Tables: l.engine.tables()}
+	now.Sums = only(l.sums, now.Tables)
 	err := l.engine.View(ctx, func(r Reader) error {
 		n, err := getNumber(r, commitKey)
 		if err != nil {
@@ -447,7 +407,8 @@ func (l *sealer) put(s seal) error {
 	return nil
 }
 
-// stopped writes the seal of a store that was stopped in an orderly way, when it was as it is in now.
+// stopped writes the seal of a store that was stopped in an orderly way, when it was as it is in now. It does so before it
+// looks at the tables that are new: whoever waits for the process may lose patience.
 func (l *sealer) stopped(now seal) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -456,10 +417,20 @@ func (l *sealer) stopped(now seal) error {
 		return err
 	}
 	now.Manifest, now.Tables = m.sum, slices.Sorted(maps.Keys(m.tables))
-	if reflect.DeepEqual(now, l.last) {
+	now.Sums = only(l.sums, now.Tables)
+	if err := l.putNew(now); err != nil {
+		return err
+	}
+	sums, damage := sumsOfStopped(l.engine.dir, m, l.sums, verifyAtStop)
+	now.Sums = only(sums, now.Tables)
+	return errors.Join(damage, l.putNew(now))
+}
+
+func (l *sealer) putNew(s seal) error {
+	if reflect.DeepEqual(s, l.last) {
 		return nil
 	}
-	return l.put(now)
+	return l.put(s)
 }
 
 // sealedEngine is Badger with a seal and a lock, which end with it.

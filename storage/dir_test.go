@@ -422,7 +422,7 @@ func TestVerifyTable(t *testing.T) {
 	if _, err := fmt.Sscanf(filepath.Base(path), "%d.sst", &id); err != nil {
 		t.Fatal(err)
 	}
-	if err := verifyTable(path, m.tables[id]); err != nil {
+	if _, _, err := verifyTable(path, m.tables[id], tableSum{}, nil); err != nil {
 		t.Fatalf("a whole table: %v", err)
 	}
 	whole, err := os.ReadFile(path)

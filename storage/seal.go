@@ -28,6 +28,10 @@ type seal struct {
 
 	// Manifest is the CRC-32C of the engine's manifest after an orderly stop, else 0.
 	Manifest uint32 `json:"manifest"`
+
+	// Sums are what those of Tables are known by that were found whole. A start believes none of them: a table that does not fit
+	// is looked at more closely.
+	Sums map[uint64]tableSum `json:"sums,omitempty"`
 }
 
 // sealFile is how a seal stands in its file. The checksum is over the bytes as they are written, so that it can be verified
