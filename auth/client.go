@@ -246,10 +246,10 @@ func (t *Tokens) GetClient(ctx context.Context, which string) (Client, error) {
 }
 
 // changeClient changes the client that which names. change returns the operation for the journal, "" if there is nothing to
-// be changed.
+// be changed. It does not wait for room on a disk that is almost full: this is how a secret that has leaked is ended.
 func (t *Tokens) changeClient(ctx context.Context, which string, by storage.Origin, change func(id string, r *clientRow) (op string, err error)) (Client, error) {
 	var c Client
-	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) error {
+	err := t.store.UpdateUrgently(ctx, systemTenant, by, func(tx *storage.Tx) error {
 		id, err := resolve(tx, clientKind, which, t.now())
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ func (t *Tokens) Remove(ctx context.Context, id string, by storage.Origin) error
 	delete(t.uses, id)
 	t.removed[id] = struct{}{}
 	t.mu.Unlock()
-	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) error {
+	err := t.store.UpdateUrgently(ctx, systemTenant, by, func(tx *storage.Tx) error {
 		rec, err := tx.Get(tokenKind, id)
 		if errors.Is(err, storage.ErrNotFound) {
 			return &LookupError{Kind: tokenKind, Given: id}

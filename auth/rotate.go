@@ -33,7 +33,8 @@ func (t *Tokens) Rotate(ctx context.Context, which string, overlap, ttl time.Dur
 		return &SpecError{Field: "rotation", Problem: fmt.Sprintf(format, args...)}
 	}
 	var oldID string
-	err = t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
+	// Like a revocation it does not wait for room on a disk that is almost full: with no overlap it is one.
+	err = t.store.UpdateUrgently(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
 		if oldID, err = resolveNewest(tx, which, t.now()); err != nil {
 			return err
 		}

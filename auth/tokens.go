@@ -259,10 +259,11 @@ func (t *Tokens) Get(ctx context.Context, which string) (Token, error) {
 }
 
 // Revoke ends the token that which names, as in Get, for good. Once Revoke has returned nil, no request is let in with the
-// token, and none that is being verified at the time. Revoking a revoked token changes nothing and is no error.
+// token, and none that is being verified at the time. Revoking a revoked token changes nothing and is no error. It does not wait
+// for room on a disk that is almost full.
 func (t *Tokens) Revoke(ctx context.Context, which string, by storage.Origin) error {
 	var id string
-	err := t.store.Update(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
+	err := t.store.UpdateUrgently(ctx, systemTenant, by, func(tx *storage.Tx) (err error) {
 		if id, err = resolve(tx, tokenKind, which, t.now()); err != nil {
 			return err
 		}

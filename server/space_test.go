@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"scimbox/auth"
 	"scimbox/server/control"
 )
 
@@ -37,6 +38,15 @@ func TestAlmostFullDisk(t *testing.T) {
 	if st := status(); st.ReadOnly != "" || st.FreeBytes != 1<<40 {
 		t.Errorf("before: %q, %d", st.ReadOnly, st.FreeBytes)
 	}
+	operator, err := control.Connect(t.Context(), o.Config.Data, "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer operator.Close()
+	leaked, err := operator.CreateToken(t.Context(), control.Create{Name: "leaked", Scope: auth.ScopeRead})
+	if err != nil {
+		t.Fatal(err)
+	}
 	free.Store(1 << 20)
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/scim/v2/Users", `{"userName":"ben"}`},
@@ -63,6 +73,20 @@ func TestAlmostFullDisk(t *testing.T) {
 	}
 	if !strings.Contains(s.log.String(), "the disk is almost full") {
 		t.Error("the log does not say why")
+	}
+	// A token that has leaked is ended all the same; a new one has to wait for room. It takes more than there is now.
+	if _, err := operator.RevokeToken(t.Context(), leaked.Token.ID); err == nil {
+		t.Error("a token was revoked where there is no room for anything")
+	}
+	free.Store(200 << 20)
+	if _, err := operator.RevokeToken(t.Context(), leaked.Token.ID); err != nil {
+		t.Errorf("a token cannot be revoked on an almost full disk: %v", err)
+	}
+	if resp, _ := s.do(t, "GET", "/scim/v2/Users", "", "Authorization", "Bearer "+leaked.Secret); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("with a revoked token: %s", resp.Status)
+	}
+	if _, err := operator.CreateToken(t.Context(), control.Create{Name: "other", Scope: auth.ScopeRead}); err == nil {
+		t.Error("a token is made on an almost full disk")
 	}
 	free.Store(1 << 40)
 	if resp, body := s.do(t, "POST", "/scim/v2/Users", `{"userName":"ben"}`); resp.StatusCode != http.StatusCreated {

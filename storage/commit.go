@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 )
 
@@ -24,6 +25,7 @@ type operation struct {
 	tenant string
 	origin Origin
 	fn     func(*Tx) error
+	urgent bool // may have some of the room that is kept free
 	state  atomic.Int32
 	done   chan error // of capacity 1
 }
@@ -49,38 +51,49 @@ func (s *Store) Update(ctx context.Context, tenant string, by Origin, fn func(*T
 // returned. Whoever has several changes to make submits all of them before he asks for the first outcome, and they are then
 // made in this order and with few commits. outcome must be called once; a panic of fn comes out of it.
 func (s *Store) Submit(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) (outcome func() error) {
-	op, err := s.submit(ctx, tenant, by, fn)
-	if err != nil {
+	op := &operation{ctx: ctx, tenant: tenant, origin: by, fn: fn}
+	if err := s.submit(op); err != nil {
 		return func() error { return err }
 	}
 	return op.outcome
 }
 
+// UpdateUrgently is Update of something small that must not wait until somebody has made room on the disk, such as that a token
+// lets nobody in any more. It is done out of the room that is kept free, down to urgentAtLeast; below that it is refused too.
+// Whoever calls it sees to it that nobody can call it without end.
+func (s *Store) UpdateUrgently(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) error {
+	return s.do(&operation{ctx: ctx, tenant: tenant, origin: by, fn: fn, urgent: true})
+}
+
 func (s *Store) update(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) error {
-	op, err := s.submit(ctx, tenant, by, fn)
-	if err != nil {
+	return s.do(&operation{ctx: ctx, tenant: tenant, origin: by, fn: fn})
+}
+
+func (s *Store) do(op *operation) error {
+	if err := s.submit(op); err != nil {
 		return err
 	}
 	return op.outcome()
 }
 
-func (s *Store) submit(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) (*operation, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// submit hands an operation to the committer.
+func (s *Store) submit(op *operation) error {
+	if err := op.ctx.Err(); err != nil {
+		return err
 	}
-	if err := checkPart("tenant", tenant); err != nil {
-		return nil, err
+	if err := checkPart("tenant", op.tenant); err != nil {
+		return err
 	}
-	op := &operation{ctx: ctx, tenant: tenant, origin: by, fn: fn, done: make(chan error, 1)}
+	op.done = make(chan error, 1)
 	if err := s.enter(); err != nil {
-		return nil, err
+		return err
 	}
 	defer s.leave()
 	select {
 	case s.queue <- op:
-		return op, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil
+	case <-op.ctx.Done():
+		return op.ctx.Err()
 	}
 }
 
@@ -158,10 +171,28 @@ func appendTaken(batch []*operation, op *operation) []*operation {
 
 // commit does the operations and answers each.
 func (s *Store) commit(ops []*operation) {
-	for len(ops) > 0 {
-		n := s.commitSome(ops)
-		ops = ops[n:]
+	for ops = s.admit(ops); len(ops) > 0; ops = s.admit(ops) {
+		ops = ops[s.commitSome(ops):]
 	}
+}
+
+// admit looks at the disk, answers those for whom it has no room, and returns the others.
+func (s *Store) admit(ops []*operation) []*operation {
+	if len(ops) == 0 || s.failed.Load() != nil {
+		return ops
+	}
+	short := s.space.enough()
+	if short == nil {
+		return ops
+	}
+	urgently := !s.space.below(urgentAtLeast)
+	return slices.DeleteFunc(ops, func(op *operation) bool {
+		if op.urgent && urgently {
+			return false
+		}
+		op.done <- short
+		return true
+	})
 }
 
 // Why an engine's transaction is given up although nothing is wrong.
@@ -175,12 +206,6 @@ func (s *Store) commitSome(ops []*operation) int {
 	if failed := s.failed.Load(); failed != nil {
 		for _, op := range ops {
 			op.done <- *failed
-		}
-		return len(ops)
-	}
-	if err := s.space.enough(); err != nil {
-		for _, op := range ops {
-			op.done <- err
 		}
 		return len(ops)
 	}

@@ -22,6 +22,9 @@ const (
 
 	// closeAtLeast is how much room there has to be for the engine to be closed: tables in memory become tables on disk.
 	closeAtLeast = 4 * memTableSize
+	// urgentAtLeast is how much room there has to be for small changes that cannot wait. Were one of them the one with which a
+	// table in memory is full, that would be written, and the store could still be closed.
+	urgentAtLeast = 2 * closeAtLeast
 
 	spaceEvery = time.Second // how often the disk is looked at when nothing is written
 )

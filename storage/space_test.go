@@ -87,6 +87,55 @@ func TestSpace(t *testing.T) {
 	closeStore(t, s)
 }
 
+// What must not wait is done out of what is kept free, down to where the store could not be closed any more, and takes nobody
+// along who waits beside it.
+func TestUrgentOnAFullDisk(t *testing.T) {
+	d := new(disk)
+	d.free.Store(1 << 40)
+	var said strings.Builder
+	s, err := openOnDisk(t, t.TempDir(), d, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	putRecords(t, s, record("a"))
+	change := func(id string, by func(context.Context, string, Origin, func(*Tx) error) error) error {
+		return by(t.Context(), tenant, Origin{}, func(tx *Tx) error {
+			r := Ref{tenant, "User", id}
+			return errors.Join(tx.Put(Record{Ref: r, Stamp: tx.Stamp(Stamp{})}), tx.Log(Entry{Op: "create", Ref: r}))
+		})
+	}
+	for _, step := range []struct {
+		free   int64
+		urgent bool
+	}{{799 << 20, true}, {urgentAtLeast, true}, {urgentAtLeast - 1, false}, {0, false}, {urgentAtLeast, true}} {
+		d.free.Store(step.free)
+		if err := change("b", s.Update); !errors.Is(err, ErrReadOnly) {
+			t.Errorf("%d free: a change that can wait: %v", step.free, err)
+		}
+		before := s.LastSeq()
+		err := change("c", s.UpdateUrgently)
+		if done := err == nil; done != step.urgent || !done && !errors.Is(err, ErrReadOnly) || (s.LastSeq() == before+1) != done {
+			t.Errorf("%d free: a change that cannot wait: %v, from change %d to %d", step.free, err, before, s.LastSeq())
+		}
+	}
+	// In one batch.
+	answers := make(chan error, 2)
+	ops := make([]*operation, 0, 3)
+	for _, urgent := range []bool{false, true, false} {
+		ops = append(ops, &operation{tenant: tenant, urgent: urgent, done: answers, fn: func(tx *Tx) error { t.Error("it is run"); return nil }})
+	}
+	if left := s.admit(ops); len(left) != 1 || !left[0].urgent || len(answers) != 2 {
+		t.Errorf("of three %d are left and %d answered", len(left), len(answers))
+	}
+	wantRecord(t, s, record("a"))
+	wantClean(t, s)
+	if s.ReadOnly() == nil || strings.Contains(said.String(), "room on the disk again") {
+		t.Errorf("the store takes itself for writable:\n%s", &said)
+	}
+	d.free.Store(1 << 40)
+	closeStore(t, s)
+}
+
 // What the system does not tell is no reason to refuse anything.
 func TestSpaceUnknown(t *testing.T) {
 	d := new(disk)
