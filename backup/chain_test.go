@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -300,5 +302,51 @@ func swept(t *testing.T, s *storage.Store) {
 			t.Fatal(err)
 		}
 		left = m.Families["sweep"]
+	}
+}
+
+// What is trimmed from the journal between two backups is gone from the increment too, and from what is restored of both.
+func TestIncrementAcrossATrimmedJournal(t *testing.T) {
+	data, out := t.TempDir(), t.TempDir()
+	var files []string
+	var want map[string]string
+	var first uint64
+	synctest.Test(t, func(t *testing.T) {
+		s, err := storage.Open(t.Context(), storage.Memory(), storage.Options{Journal: storage.Retention{Keep: time.Hour}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeStore(t, s)
+		since := ""
+		for i, pause := range []time.Duration{time.Minute, 40 * time.Minute, 40 * time.Minute, 2 * time.Hour} {
+			fill(t, s, 1000*i, 1000)
+			time.Sleep(pause)
+			synctest.Wait()
+			path, m := written(t, s, filepath.Join(out, fmt.Sprint(i)), Options{Dir: data, Since: since})
+			files, since = append(files, path), m.Position
+		}
+		want = rowsOf(t, s)
+		if first, err = s.FirstSeq(t.Context()); err != nil || first != s.LastSeq() {
+			t.Fatalf("the journal has %d to %d, %v: nothing was trimmed before the last backup", first, s.LastSeq(), err)
+		}
+	})
+	got, err := rowsIn(files, RestoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, want, got)
+	dir := filepath.Join(t.TempDir(), "restored")
+	restore(t, dir, files, RestoreOptions{})
+	s, findings, err := openChecked(t, dir)
+	if err != nil || findings != 0 {
+		t.Fatalf("%d findings, %v", findings, err)
+	}
+	defer closeStore(t, s)
+	var trimmed *storage.TrimmedError
+	if _, err := s.Journal(t.Context(), 0, 1); !errors.As(err, &trimmed) || trimmed.First != first {
+		t.Errorf("the restored journal: %v", err)
+	}
+	if rows, err := s.Journal(t.Context(), first-1, 10); err != nil || len(rows) != 1 || rows[0].Seq != first {
+		t.Errorf("the restored journal has %d rows, %v", len(rows), err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -136,11 +137,12 @@ func ids(t *testing.T, s *storage.Store) (l [childWriters]map[int]bool) {
 // newestRestores restores the newest backup in a copy of a data directory.
 func newestRestores(t *testing.T, copy string) {
 	t.Helper()
-	l := listBackups(filepath.Join(copy, BackupsName), time.Now())
+	l := names(t, filepath.Join(copy, BackupsName)) // in the order of time
+	l = slices.DeleteFunc(l, func(name string) bool { return !ourName.MatchString(name) })
 	if len(l) == 0 {
 		t.Fatalf("there is no backup in the copy: %v", names(t, copy))
 	}
-	r := restore(t, filepath.Join(t.TempDir(), "data"), []string{l[0].File}, RestoreOptions{})
+	r := restore(t, filepath.Join(t.TempDir(), "data"), []string{filepath.Join(copy, BackupsName, l[len(l)-1])}, RestoreOptions{})
 	if r.Rows == 0 {
 		t.Error("the backup in the copy is empty")
 	}

@@ -52,7 +52,15 @@ func TestFormats(t *testing.T) {
 					t.Errorf("the certificate is %q, %v", b, err)
 				}
 				again := openDir(t, to)
-				if diff := cmp.Diff(want, rowsOf(t, again)); diff != "" {
+				got := rowsOf(t, again)
+				if n == 1 {
+					// Stores of this format had no identity at first. Each gets one when it is opened, the copy another one.
+					if s.ID() == "" || again.ID() == "" || s.ID() == again.ID() {
+						t.Errorf("the stores are %q and %q", s.ID(), again.ID())
+					}
+					got["mformat"] = want["mformat"]
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("the data directory and the backup of it differ:\n%s", diff)
 				}
 				closeStore(t, again)

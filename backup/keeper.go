@@ -143,7 +143,7 @@ func (k *Keeper) try(ctx context.Context) {
 
 // State returns how things are.
 func (k *Keeper) State() State {
-	s := StateOf(k.plan, k.o.Clock())
+	s := StateOf(k.plan, k.store.ID(), k.o.Clock())
 	if k.plan.Every > 0 {
 		s.Next = k.due().UTC()
 	}
@@ -153,13 +153,13 @@ func (k *Keeper) State() State {
 	return s
 }
 
-// StateOf returns what can be seen of the backups of a plan by looking at their directory.
-func StateOf(p Plan, now time.Time) State {
+// StateOf returns what can be seen of the backups of a plan by looking at their directory. store is the identity of the store.
+func StateOf(p Plan, store string, now time.Time) State {
 	s := State{Dir: p.Dir}
 	if p.Every > 0 {
 		s.Every = p.Every.String()
 	}
-	l := listBackups(p.Dir, now)
+	l := listBackups(p.Dir, store, now)
 	if s.Kept = len(l); s.Kept > 0 {
 		s.Last = &l[0]
 	}
@@ -169,13 +169,15 @@ func StateOf(p Plan, now time.Time) State {
 // nameTime is how the time of a backup stands in its name.
 const nameTime = "20060102T150405Z"
 
-var ourName = regexp.MustCompile(`^scimbox-(\d{8}T\d{6}Z)-\d+\.\d+\.backup$`)
+// The name of a scheduled backup ends with the identity of its store: several servers may have one directory for them, and what
+// is in a backup that is encrypted cannot be asked.
+var ourName = regexp.MustCompile(`^scimbox-(\d{8}T\d{6}Z)-\d+\.\d+-([0-9a-f]{8})\.backup$`)
 
-func (k *Keeper) list() []Done { return listBackups(k.plan.Dir, k.o.Clock()) }
+func (k *Keeper) list() []Done { return listBackups(k.plan.Dir, k.store.ID(), k.o.Clock()) }
 
-// listBackups returns the scheduled backups of a directory, the newest first. Those of a clock that was ahead are left out: they
+// listBackups returns the scheduled backups of a store in a directory, the newest first. Those of a clock that was ahead are left out: they
 // would keep all others from being made, and from being kept.
-func listBackups(dir string, now time.Time) []Done {
+func listBackups(dir, store string, now time.Time) []Done {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil // making one will tell why
@@ -183,7 +185,7 @@ func listBackups(dir string, now time.Time) []Done {
 	var l []Done
 	for _, e := range entries {
 		m := ourName.FindStringSubmatch(e.Name())
-		if m == nil {
+		if m == nil || m[2] != store {
 			continue
 		}
 		created, err := time.Parse(nameTime, m[1])
@@ -212,7 +214,7 @@ func (k *Keeper) Make(ctx context.Context, name string) (path string, err error)
 	if err != nil {
 		return "", err
 	}
-	file := "scimbox-" + k.o.Clock().UTC().Format(nameTime) + "-" + at + ".backup"
+	file := "scimbox-" + k.o.Clock().UTC().Format(nameTime) + "-" + at + "-" + k.store.ID() + ".backup"
 	path = filepath.Join(dir, name+file)
 	o, ids := k.o, []age.Identity(nil)
 	if r := k.plan.Recipient; r != nil {
@@ -227,7 +229,7 @@ func (k *Keeper) Make(ctx context.Context, name string) (path string, err error)
 		m, err = Write(ctx, &roomy{w: w, s: k.store}, k.store, o)
 		return err
 	}, func(temp string) error {
-		r, err := k.verify(ctx, []string{temp}, RestoreOptions{Identities: ids, Store: k.trial, Temp: dir})
+		r, err := k.verify(ctx, []string{temp}, RestoreOptions{Identities: ids, Store: k.trial, Temp: dir, of: k.store.ID()})
 		switch {
 		case err != nil:
 			return fmt.Errorf("what was written does not restore: %w", err)
@@ -283,15 +285,15 @@ func (k *Keeper) removeOld(made string) (removed int, err error) {
 	return removed, err
 }
 
-// clean removes what a server that was killed has left in the middle of a backup.
+// clean removes what a server of this store that was killed has left in the middle of a backup.
 func (k *Keeper) clean() {
 	entries, err := os.ReadDir(k.plan.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.o.Logger.Warn("the directory of backups cannot be read", "dir", k.plan.Dir, "error", err)
 	}
 	for _, e := range entries {
-		half := strings.HasPrefix(e.Name(), ".scimbox-") && strings.HasSuffix(e.Name(), ".partial")
-		if half || e.IsDir() && strings.HasPrefix(e.Name(), verifyPrefix) {
+		half := strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".partial") && strings.Contains(e.Name(), "-"+k.store.ID()+".backup.")
+		if half || e.IsDir() && strings.HasPrefix(e.Name(), verifyPrefix+k.store.ID()+"-") {
 			if err := os.RemoveAll(filepath.Join(k.plan.Dir, e.Name())); err != nil {
 				k.o.Logger.Warn("what is left of a backup that was broken off cannot be removed", "error", err)
 			}

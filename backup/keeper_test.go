@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,9 +50,9 @@ func keeperFor(t *testing.T, s *storage.Store, p Plan, o Options) (k *Keeper, st
 	return k, func() { cancel(); <-done }
 }
 
-func createdTimes(dir string) []string {
+func createdTimes(dir, store string) []string {
 	var l []string
-	for _, d := range listBackups(dir, time.Now()) {
+	for _, d := range listBackups(dir, store, time.Now()) {
 		l = append(l, d.Created.Format("02T15:04"))
 	}
 	return l
@@ -72,7 +73,7 @@ func TestScheduleOutlivesRestarts(t *testing.T) {
 		want := func(l ...string) {
 			t.Helper()
 			synctest.Wait()
-			if got := createdTimes(dir); !slices.Equal(got, l) {
+			if got := createdTimes(dir, s.ID()); !slices.Equal(got, l) {
 				t.Fatalf("at %s there are %v, want %v", time.Now().UTC(), got, l)
 			}
 		}
@@ -108,20 +109,20 @@ func TestScheduleOutlivesRestarts(t *testing.T) {
 // A clock that was ahead when a backup was made neither stops the schedule nor costs another backup its place.
 func TestClockThatWasAhead(t *testing.T) {
 	dir, data := t.TempDir(), t.TempDir()
-	for _, name := range []string{"scimbox-20360101T000000Z-7.7.backup", "scimbox-20370101T000000Z-8.8.backup", "scimbox-19990101T000000Z-5.5.backup", "scimbox-notes.backup", "mine-20000101T000000Z-7.7.backup"} {
-		writeFile(t, dir, name, "x")
-	}
 	synctest.Test(t, func(t *testing.T) {
 		s, err := storage.Open(t.Context(), storage.Memory(), storage.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer closeStore(t, s)
+		for _, name := range []string{"scimbox-20360101T000000Z-7.7-ID.backup", "scimbox-20370101T000000Z-8.8-ID.backup", "scimbox-19990101T000000Z-5.5-ID.backup", "scimbox-notes.backup", "mine-20000101T000000Z-7.7-ID.backup"} {
+			writeFile(t, dir, strings.Replace(name, "ID", s.ID(), 1), "x")
+		}
 		_, stop := keeperFor(t, s, Plan{Every: time.Hour, Keep: 2, Dir: dir}, Options{Dir: data})
 		time.Sleep(3*time.Hour + time.Minute)
 		synctest.Wait()
 		stop()
-		if got := createdTimes(dir); !slices.Equal(got, []string{"01T03:00", "01T02:00"}) {
+		if got := createdTimes(dir, s.ID()); !slices.Equal(got, []string{"01T03:00", "01T02:00"}) {
 			t.Errorf("there are %v", got)
 		}
 		if got := names(t, dir); len(got) != 2+4 {
@@ -133,9 +134,6 @@ func TestClockThatWasAhead(t *testing.T) {
 // A backup that fails, or does not verify, costs no older one; it is tried again, and said.
 func TestFailuresAreTold(t *testing.T) {
 	dir, data := t.TempDir(), t.TempDir()
-	writeFile(t, dir, "scimbox-19991201T000000Z-5.5.backup", "old")
-	writeFile(t, dir, ".scimbox-20000101T000000Z-7.7.backup.123.partial", "half")
-	writeFile(t, dir, "scimbox-verify-123/store/MANIFEST", "half")
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		s, err := storage.Open(t.Context(), storage.Memory(), storage.Options{})
@@ -143,6 +141,11 @@ func TestFailuresAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer closeStore(t, s)
+		old := "scimbox-19991201T000000Z-5.5-" + s.ID() + ".backup"
+		writeFile(t, dir, old, "old")
+		writeFile(t, dir, ".scimbox-20000101T000000Z-7.7-"+s.ID()+".backup.123.partial", "half")
+		writeFile(t, dir, ".before-format-2-scimbox-20000101T000000Z-7.7-"+s.ID()+".backup.123.partial", "half")
+		writeFile(t, dir, "scimbox-verify-"+s.ID()+"-123/store/MANIFEST", "half")
 		k := NewKeeper(s, Plan{Every: 24 * time.Hour, Keep: 1, Dir: dir}, Options{Dir: data, Logger: slog.New(slog.NewTextHandler(&log, nil))}, storage.Options{})
 		tries := 0
 		k.verify = func(ctx context.Context, files []string, o RestoreOptions) (*Restored, error) {
@@ -160,7 +163,7 @@ func TestFailuresAreTold(t *testing.T) {
 		if st.Failure == nil || !strings.Contains(st.Failure.Error, "does not restore: the disk is full") || st.Failures != 1 || st.Last == nil || st.Kept != 1 {
 			t.Errorf("after a failure: %+v", st)
 		}
-		if got := names(t, dir); !slices.Equal(got, []string{"scimbox-19991201T000000Z-5.5.backup"}) {
+		if got := names(t, dir); !slices.Equal(got, []string{old}) {
 			t.Errorf("after a failure there are %v", got)
 		}
 		time.Sleep(2 * tryAgain)
@@ -174,6 +177,105 @@ func TestFailuresAreTold(t *testing.T) {
 	})
 	if text := log.String(); strings.Count(text, "level=ERROR") != 2 || strings.Count(text, "backup made and verified") != 1 {
 		t.Errorf("the log:\n%s", text)
+	}
+}
+
+// Several servers may have one directory for backups: each sees its own, counts its own, and leaves alone what the others have
+// made, and are making.
+func TestOneDirectoryForTwoStores(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		for _, recipient := range []bool{false, true} {
+			p := Plan{Every: 24 * time.Hour, Keep: 2, Dir: dir}
+			if recipient { // then nobody can ask the files
+				id, err := age.GenerateX25519Identity()
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.Recipient = id.Recipient()
+			}
+			var stores []*storage.Store
+			for range 2 {
+				s, err := storage.Open(t.Context(), storage.Memory(), storage.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer closeStore(t, s)
+				fill(t, s, 0, 10)
+				stores = append(stores, s)
+			}
+			if stores[0].ID() == stores[1].ID() {
+				t.Fatal("two stores are one")
+			}
+			others := []string{".scimbox-20000101T000000Z-7.7-" + stores[1].ID() + ".backup.123.partial", "scimbox-verify-" + stores[1].ID() + "-123"}
+			writeFile(t, dir, others[0], "half")
+			writeFile(t, dir, others[1]+"/store/MANIFEST", "half")
+			k, stop := keeperFor(t, stores[0], p, Options{Dir: t.TempDir()})
+			time.Sleep(25 * time.Hour)
+			synctest.Wait()
+			if st := k.State(); st.Kept != 2 {
+				t.Errorf("the first has %+v", st)
+			}
+			stop()
+			for _, name := range others {
+				if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+					t.Errorf("the other's work was removed: %v", err)
+				}
+			}
+			k, stop = keeperFor(t, stores[1], p, Options{Dir: t.TempDir()})
+			if st := k.State(); st.Kept != 0 || st.Last != nil {
+				t.Errorf("the second takes those of the first for its own: %+v", st)
+			}
+			time.Sleep(73 * time.Hour)
+			synctest.Wait()
+			stop()
+			if a, b := createdTimes(dir, stores[0].ID()), createdTimes(dir, stores[1].ID()); len(a) != 2 || len(b) != 2 {
+				t.Errorf("there are %v and %v", a, b)
+			}
+			for _, name := range others {
+				if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s is still there", name)
+				}
+			}
+		}
+	})
+}
+
+// What is restored to be verified takes as much room as the store. Where that is not there, neither the backup nor the trial is
+// left, the older backup stays, and the store itself goes on.
+func TestVerifyingStopsAtTheWatermark(t *testing.T) {
+	const plenty = 1 << 40
+	for _, at := range []struct {
+		name  string
+		looks int64 // of the trial's store at the disk before there is too little
+	}{{"before it begins", 0}, {"in the middle", 2}} {
+		t.Run(at.name, func(t *testing.T) {
+			s := openMemory(t)
+			fill(t, s, 0, 8000)
+			dir := t.TempDir()
+			k := NewKeeper(s, Plan{Every: time.Hour, Keep: 1, Dir: dir}, Options{Dir: t.TempDir()}, storage.Options{})
+			older, err := k.Make(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			fill(t, s, 8000, 1)
+			var looks int64
+			k.trial.FreeSpace = func(string) (int64, error) {
+				if looks++; looks > at.looks {
+					return 1 << 20, nil
+				}
+				return plenty, nil
+			}
+			_, err = k.Make(t.Context(), "")
+			var short *storage.SpaceError
+			if !errors.As(err, &short) || looks != at.looks+1 {
+				t.Errorf("after %d looks: %v", looks, err)
+			}
+			if got := names(t, dir); !slices.Equal(got, []string{filepath.Base(older)}) {
+				t.Errorf("there are %v", got)
+			}
+			fill(t, s, 9000, 1)
+		})
 	}
 }
 
@@ -229,7 +331,7 @@ func TestMakeVerifiesForReal(t *testing.T) {
 
 	// A store that does not fit together is not what to keep instead of an older backup.
 	dir := t.TempDir()
-	old := filepath.Join(dir, "scimbox-20000101T000000Z-5.5.backup")
+	old := filepath.Join(dir, "scimbox-20000101T000000Z-5.5-"+s.ID()+".backup")
 	if err := os.WriteFile(old, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,10 @@ const Format = 1
 
 // Manifest is what a backup says of itself.
 type Manifest struct {
-	Format      int       `json:"format"`      // of the backup
-	StoreFormat int       `json:"storeFormat"` // of the rows
-	Version     string    `json:"version"`     // of the program that wrote it
+	Format      int       `json:"format"`          // of the backup
+	StoreFormat int       `json:"storeFormat"`     // of the rows
+	Version     string    `json:"version"`         // of the program that wrote it
+	Store       string    `json:"store,omitempty"` // identity of the store; "" if it was made before there were any
 	Created     time.Time `json:"created"`
 	Position    string    `json:"position"` // what an increment is asked for by, to build on this one
 	Seq         uint64    `json:"seq"`      // of the last change

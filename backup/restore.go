@@ -26,6 +26,7 @@ type RestoreOptions struct {
 
 	// Temp is where Verify puts what it restores; "" is the system's directory for such.
 	Temp string
+	of   string // identity of the store that it is of, for the name of that directory; "" if nobody asks
 	// Progress is called now and then with the number of bytes read and expected. May be nil.
 	Progress func(done, total int64)
 }
@@ -133,7 +134,11 @@ const verifyPrefix = "scimbox-verify-"
 // Verify restores a backup into a directory of its own, reads it back, opens and checks it, and compares counts and hash with
 // the manifest. The directory is removed. What the check has found is no error: it was in the store already.
 func Verify(ctx context.Context, files []string, o RestoreOptions) (r *Restored, err error) {
-	dir, err := os.MkdirTemp(o.Temp, verifyPrefix)
+	prefix := verifyPrefix
+	if o.of != "" {
+		prefix += o.of + "-"
+	}
+	dir, err := os.MkdirTemp(o.Temp, prefix)
 	if err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ type writer struct {
 
 func (w *writer) all(to io.Writer, snap *storage.Snapshot) (err error) {
 	w.m = Manifest{
-		Format: Format, StoreFormat: snap.Format, Version: w.o.Version, Created: w.o.Clock().UTC().Truncate(time.Second),
+		Format: Format, StoreFormat: snap.Format, Version: w.o.Version, Store: snap.Store, Created: w.o.Clock().UTC().Truncate(time.Second),
 		Position: position(snap.Seq, snap.Commits), Seq: snap.Seq, Commits: snap.Commits, Counts: snap.Counts,
 	}
 	if w.base != nil {

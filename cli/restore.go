@@ -20,7 +20,7 @@ or is made: move what is there out of the way, and keep it until the server runs
 
 Everything is read back and compared before it lies where a server would find it. If the backup is damaged, or anything
 else fails, nothing is left. What was changed after the backup was made is not in it: let clients provision again.`,
-		Example: `  scimbox restore scimbox-broken/backups/scimbox-20261125T000000Z-1204.1250.backup
+		Example: `  scimbox restore scimbox-broken/backups/scimbox-20261125T000000Z-1204.1250-4c1f09ab.backup
   scimbox restore --data /var/lib/scimbox --identity key.txt monday.backup tuesday.increment`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: run(func(cmd *cobra.Command, args []string) error {

@@ -75,7 +75,7 @@ func (h *House) startBackups() {
 func (h *House) Backups() backup.State {
 	if h.stopBackups == nil { // nobody makes any
 		p, _ := backupPlan(h.o.Config) // the recipient was looked at when the house was opened
-		return backup.StateOf(p, h.o.Clock())
+		return backup.StateOf(p, h.Store.ID(), h.o.Clock())
 	}
 	return h.keeper.State()
 }

@@ -109,7 +109,14 @@ func TestScheduledBackups(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	old := filepath.Join(dir, "scimbox-20200101T000000Z-1.1.backup")
+	first, err := OpenHouse(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(dir, "scimbox-20200101T000000Z-1.1-"+first.Store.ID()+".backup")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(old, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,10 @@ func openSealed(ctx context.Context, engine Engine, sealed seal, dir string, o O
 	if empty {
 		return s, s.writeFormat(ctx)
 	}
-	return s, s.migrate(ctx, dir, o)
+	if err := s.migrate(ctx, dir, o); err != nil {
+		return nil, err
+	}
+	return s, s.identify(ctx)
 }
 
 // prepare looks at a data directory before the engine does, and returns its seal and what its tables are known by. It refuses

@@ -31,7 +31,7 @@
 //	index      f T·User                                 fingerprint of the rules by which its terms were made
 //	sweep      d T·Group·0193…                          (nothing): deleted, some of its links are still there
 //	journal    j <sequence, 8 bytes, big endian>        entry
-//	meta       m format | commit | journal              format of this layout and who wrote it | number of commits |
+//	meta       m format | commit | journal              format of this layout, who wrote it, which store it is | number of commits |
 //	                                                    sequence of the first journal row that is kept
 //
 // The value of a term is escaped (0x00 becomes 0x00 0xFF) and ended by 0x00 0x01, so that rows sort by the value's bytes

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 )
@@ -63,7 +65,12 @@ func (s *Store) format(ctx context.Context) (n int, version string, err error) {
 }
 
 func (s *Store) writeFormatOf(ctx context.Context, n int) error {
-	b, err := json.Marshal(formatRow{n, s.version})
+	if s.id == "" {
+		var id [4]byte
+		_, _ = rand.Read(id[:]) // it never fails
+		s.id = hex.EncodeToString(id[:])
+	}
+	b, err := json.Marshal(formatRow{n, s.version, s.id})
 	if err != nil {
 		return err
 	}

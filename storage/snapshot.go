@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 )
@@ -11,6 +10,7 @@ import (
 // keys, without a word about the engine that they come from. It must not be used after the function it was handed to has
 // returned.
 type Snapshot struct {
+	Store   string                      // its identity; "" if it was made before there were any
 	Format  int                         // of the rows
 	Seq     uint64                      // of the last journal row
 	Commits uint64                      // number of the last commit: two states of one store differ in it
@@ -26,22 +26,15 @@ func (s *Store) Snapshot(ctx context.Context, fn func(*Snapshot) error) error {
 }
 
 func snapshot(r Reader, fn func(*Snapshot) error) error {
-	if err := checkFormat(r); err != nil {
-		return err
-	}
-	b, err := get(r, formatKey)
+	f, err := checkFormat(r)
 	if err != nil {
 		return err
-	}
-	var f formatRow
-	if err := json.Unmarshal(b, &f); err != nil {
-		return &DamageError{describe(formatKey), err}
 	}
 	n, err := getNumber(r, commitKey)
 	if err != nil {
 		return err
 	}
-	s := &Snapshot{Format: f.Format, Commits: uint64(n), r: r}
+	s := &Snapshot{Store: f.Store, Format: f.Format, Commits: uint64(n), r: r}
 	if s.Seq, err = lastSeq(r); err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ func (o Options) withDefaults() Options {
 // Store keeps the records of any number of tenants in one engine. It is safe for concurrent use.
 type Store struct {
 	engine  Engine
+	id      string // see ID
 	clock   func() time.Time
 	log     *slog.Logger
 	version string
@@ -102,6 +103,8 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 	empty, err := s.readState(ctx)
 	if err == nil && empty {
 		err = s.writeFormat(ctx)
+	} else if err == nil {
+		err = s.identify(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
@@ -136,13 +139,30 @@ func (s *Store) start() {
 	}
 }
 
-// formatRow says which format a store has, and which program made it.
+// formatRow says which format a store has, which program made it, and which store it is.
 type formatRow struct {
 	Format  int    `json:"format"`
 	Version string `json:"version"`
+	Store   string `json:"store,omitempty"`
 }
 
 func (s *Store) writeFormat(ctx context.Context) error { return s.writeFormatOf(ctx, Format) }
+
+// identify gives a store an identity that has none, because it was made before there were any.
+func (s *Store) identify(ctx context.Context) error {
+	if s.id != "" {
+		return nil
+	}
+	n, _, err := s.format(ctx)
+	if err != nil {
+		return err
+	}
+	return s.writeFormatOf(ctx, n)
+}
+
+// ID names the store: 8 characters, 0-9 and a-f, by which its files can be told from those of another. What is restored from a backup
+// of it, and a copy of its directory, are the same store.
+func (s *Store) ID() string { return s.id }
 
 // readState reads what the store goes on from. An engine without a row is empty.
 func (s *Store) readState(ctx context.Context) (empty bool, err error) {
@@ -152,9 +172,11 @@ func (s *Store) readState(ctx context.Context) (empty bool, err error) {
 		if err != nil || empty {
 			return err
 		}
-		if err := checkFormat(r); err != nil {
+		f, err := checkFormat(r)
+		if err != nil {
 			return err
 		}
+		s.id = f.Store
 		n, err := getNumber(r, commitKey)
 		if err != nil {
 			return err
@@ -185,22 +207,22 @@ func isEmpty(r Reader) (bool, error) {
 
 var errNoFormat = errors.New("it holds data and does not say of which format")
 
-func checkFormat(r Reader) error {
+// checkFormat reads the row that says which store this is, and of a format that this program knows.
+func checkFormat(r Reader) (f formatRow, err error) {
 	b, err := get(r, formatKey)
 	if errors.Is(err, ErrNotFound) {
-		return &DamageError{"the store", errNoFormat}
+		return f, &DamageError{"the store", errNoFormat}
 	}
 	if err != nil {
-		return err
+		return f, err
 	}
-	var f formatRow
 	if err := json.Unmarshal(b, &f); err != nil {
-		return &DamageError{describe(formatKey), err}
+		return f, &DamageError{describe(formatKey), err}
 	}
 	if f.Format > Format {
-		return &FormatError{f.Format, Format, f.Version}
+		return f, &FormatError{f.Format, Format, f.Version}
 	}
-	return nil
+	return f, nil
 }
 
 // lastSeq returns the sequence of the last journal row, 0 if there is none.

@@ -262,7 +262,7 @@ func TestFingerprint(t *testing.T) {
 
 func TestNewerFormat(t *testing.T) {
 	e := Memory()
-	b, _ := json.Marshal(formatRow{Format + 1, "9.8.7"})
+	b, _ := json.Marshal(formatRow{Format: Format + 1, Version: "9.8.7"})
 	plant(t, e, string(formatKey), string(sealRow(formatKey, b)))
 	_, err := Open(t.Context(), e, Options{})
 	var f *FormatError
