@@ -42,6 +42,7 @@ var rules = []rule{
 	when(`needs a token; send the header|request is not authenticated`, `The client sends no token: enter one in it (Entra: Provisioning, Admin credentials, Secret Token). If it has one, a proxy in between takes the Authorization header away.`),
 	when(`may only read`, `The client wants to change something with a token that may only read: make one with scimbox token create --scope write, and enter it in the client.`),
 	when(`too many requests with a wrong token`, `Somebody at this address sends wrong tokens, again and again. If it is the client, give it a right one; it is let in again after a minute. If it is not, see who has the address.`),
+	when(`this change is held and nothing of it was made`, `The guard against mass changes waits for a decision: see with scimbox activity what was to be taken away. If it is meant, scimbox guard approve lets it through, and the client does it at its next turn; if not, stop provisioning, mend its source or scope, and then scimbox guard rearm.`),
 	when(`more than \d+ requests a second`, `The client sends more than it is allowed to, and is to wait as long as Retry-After says. If it is meant to be so fast, raise the limit that the answer names.`),
 	when(`could not be verified in time`, nothing+`the client tries again by itself. If it comes often, the machine is too slow for what it has to do.`),
 	when(`could not be verified; the server's log`, `The store could not be read: the log says why. scimbox check examines it.`),

@@ -69,6 +69,14 @@ func (v *Event) done() string {
 		return "deleted " + v.theCalled()
 	case OpPatch, OpReplace:
 		return v.edited()
+	case "hold":
+		return "would have taken away too much, and the guard against mass changes holds it back: " + v.called()
+	case "guard-approved":
+		return "let mass changes through"
+	case "guard-rejected":
+		return "refused further mass changes"
+	case "guard-armed":
+		return "armed the guard against mass changes anew"
 	case "revoke":
 		return "revoked " + v.theCalled()
 	case "revoke-secret":

@@ -123,6 +123,7 @@ Exit codes
 		a.newHistory(),
 		a.newResources(users),
 		a.newResources(groups),
+		a.newGuard(),
 		a.newAudit(),
 		a.newCheck(),
 		a.newBackup(),

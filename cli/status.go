@@ -61,6 +61,9 @@ func statusRows(s control.Status, now time.Time) [][]string {
 	if s.ReadOnly != "" {
 		rows = append(rows, []string{"Read-only", s.ReadOnly})
 	}
+	for i, g := range s.Guards {
+		rows = append(rows, []string{onlyFirst(i, "Guard"), g.Tenant + ": " + guardText(g, now)})
+	}
 	size := bytes(s.DiskBytes)
 	if s.FreeBytes >= 0 {
 		size += ", " + bytes(s.FreeBytes) + " free on the disk"

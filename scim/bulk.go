@@ -64,6 +64,9 @@ func (h *handler) bulk(q *request) error {
 	b := bulkRun{h: h, q: q, ops: ops, posts: map[string]*bulkOp{}, byID: map[string]*bulkOp{}, handedOut: map[*bulkOp][]*bulkOp{}}
 	b.runAll(failOn)
 	b.takeBack()
+	if slices.ContainsFunc(ops, func(op *bulkOp) bool { return op.status == http.StatusTooManyRequests }) {
+		q.w.Header().Set("Retry-After", retryAfter[http.StatusTooManyRequests])
+	}
 	return q.write(http.StatusOK, b.response())
 }
 

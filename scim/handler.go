@@ -435,9 +435,9 @@ func explain(err error) *Error {
 	}
 }
 
-// retryAfter is after how many seconds it may be worth while to ask again: a server that starts is there soon, and somebody
-// who makes room on a disk takes longer.
-var retryAfter = map[int]string{http.StatusServiceUnavailable: "5", http.StatusInsufficientStorage: "60"}
+// retryAfter is after how many seconds it may be worth while to ask again: a server that starts is there soon, somebody who
+// makes room on a disk takes longer, and so does somebody who is to decide about a mass change.
+var retryAfter = map[int]string{http.StatusTooManyRequests: strconv.Itoa(guardRetry), http.StatusServiceUnavailable: "5", http.StatusInsufficientStorage: "60"}
 
 // WriteError writes err as a SCIM error (RFC 7644 section 3.12). An error that is no *Error is an internal one, of which
 // the client learns nothing.

@@ -28,6 +28,7 @@ type Options struct {
 	PublicURL         string                     // scheme and host that clients know this server by; "" takes them from each request
 	Base              func(*http.Request) string // scheme and host of a request behind proxies, without PublicURL; nil = what the connection says
 	TokenEndpoint     string                     // path of the OAuth token endpoint beside SCIM, for /ServiceProviderConfig; "" is none
+	Guard             GuardOptions               // against mass changes
 	Clock             func() time.Time
 	Logger            *slog.Logger
 }

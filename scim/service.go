@@ -282,7 +282,7 @@ type edit struct {
 // neither version nor lastModified move (RFC 7644 section 3.5.2.1).
 func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*edit) error) (*answer, error) {
 	var done *Resource
-	err := s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+	err := s.update(ctx, c, func(tx *storage.Tx) error {
 		done = nil
 		rec, old, err := s.toChange(tx, c, id)
 		if err != nil {
@@ -311,6 +311,9 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 			return nil
 		}
 		if err := s.uniqueName(tx, c, old, e.object, id); err != nil {
+			return err
+		}
+		if err := s.guarded(tx, op, rec.Ref, deactivates(c.t, old, e.object)+len(e.links.removed)); err != nil {
 			return err
 		}
 		stamp := tx.Stamp(rec.Stamp)
@@ -353,9 +356,16 @@ func (s *Service) delete(ctx context.Context, c *call, id string) error {
 	if err := c.mayWrite(); err != nil {
 		return err
 	}
-	return s.store.Update(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
+	return s.update(ctx, c, func(tx *storage.Tx) error {
 		rec, old, err := s.toChange(tx, c, id)
 		if err != nil {
+			return err
+		}
+		lost, err := s.losses(tx, c.t, rec.Ref)
+		if err != nil {
+			return err
+		}
+		if err := s.guarded(tx, "delete", rec.Ref, lost); err != nil {
 			return err
 		}
 		if err := s.touchGroups(tx, rec.Ref); err != nil {

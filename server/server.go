@@ -182,6 +182,7 @@ func (o *Options) scimOptions() scim.Options {
 		BulkMaxPayload:    c.Limits.BulkBody.Bytes,
 		MaxBody:           c.Limits.Body.Bytes,
 		PublicURL:         c.PublicURL,
+		Guard:             o.guard(),
 		Base:              base,
 		TokenEndpoint:     auth.TokenPath,
 		Clock:             o.Clock,

@@ -113,7 +113,7 @@ func (h *House) Backend() *control.Backend {
 		Store: h.Store, Tokens: h.Tokens, Version: h.o.Version, Data: h.o.Config.Data,
 		TTL: h.o.Config.Tokens.Lifetime.Duration, Warn: h.o.Config.Tokens.WarnBefore.Longest(),
 		Clock: h.o.Clock, Logger: h.o.Logger, BackupFiles: backupFiles, Backups: h.Backups,
-		Activity: h.Activity(), Resources: h.resources().backend(),
+		Activity: h.Activity(), Resources: h.resources().backend(), Guard: h.resources().guard(),
 	}
 }
 

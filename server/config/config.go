@@ -43,6 +43,7 @@ type Config struct {
 	Backup  Backup  `toml:"backup"`
 	TLS     TLS     `toml:"tls"`
 	Limits  Limits  `toml:"limits"`
+	Guard   Guard   `toml:"guard"`
 	Tokens  Tokens  `toml:"tokens"`
 	Console Console `toml:"console"`
 	Log     Log     `toml:"log"`
@@ -112,6 +113,14 @@ type Limits struct {
 	BurstPerAddress    int `toml:"burst_per_address"`
 }
 
+// Guard is how much may be taken away before somebody is asked: users deactivated, resources deleted, members removed.
+type Guard struct {
+	Enabled    bool     `toml:"enabled"`
+	MaxChanges int      `toml:"max_changes"` // in a window; 0 = any
+	MaxPercent int      `toml:"max_percent"` // of the tenant's users, in a window; 0 = any
+	Window     Duration `toml:"window"`
+}
+
 // Tokens is the life of tokens.
 type Tokens struct {
 	Lifetime   Duration `toml:"lifetime"`    // of a token for which none is named
@@ -168,6 +177,7 @@ func Default() Config {
 			RequestsPerAddress: 1000,
 			BurstPerAddress:    2000,
 		},
+		Guard: Guard{MaxChanges: 500, MaxPercent: 25, Window: Duration{time.Hour}},
 		Tokens: Tokens{
 			Lifetime:   Duration{180 * day},
 			WarnBefore: Times{{30 * day}, {7 * day}, {day}},

@@ -75,6 +75,13 @@ func (l *loader) validate() {
 	l.between("limits.requests_per_address", l.Limits.RequestsPerAddress, 0, 1_000_000)
 	l.between("limits.burst_per_address", l.Limits.BurstPerAddress, 1, 1_000_000)
 
+	l.between("guard.max_changes", l.Guard.MaxChanges, 0, 100_000_000)
+	l.between("guard.max_percent", l.Guard.MaxPercent, 0, 100)
+	l.lasting("guard.window", l.Guard.Window, time.Minute, 30*day)
+	if l.Guard.Enabled && l.Guard.MaxChanges == 0 && l.Guard.MaxPercent == 0 {
+		l.wrong("guard.enabled", "the guard has nothing to go by: set guard.max_changes or guard.max_percent, or both")
+	}
+
 	l.lasting("tokens.lifetime", l.Tokens.Lifetime, auth.MinTTL, auth.MaxTTL)
 	for _, d := range l.Tokens.WarnBefore {
 		l.lasting("tokens.warn_before", d, 0, auth.MaxTTL)

@@ -10,6 +10,7 @@
 //	activity.go  resources.go  audit.go   both sides of what was done, of resources, and of the journal for auditors
 //	backup.go    a backup on its way from one side to the other
 //	socket.go    the door of a running server: a unix socket in the data directory
+//	guard.go     both sides of the guard against mass changes
 //	profile.go   what a server spends its time and memory on
 //	local.go     the door without one: an in-memory listener in front of a store that the command has opened itself
 //
@@ -47,6 +48,7 @@ type Status struct {
 	FreeBytes int64           `json:"freeBytes"`         // room on the disk of the data directory; -1 if nobody looks
 	ReadOnly  string          `json:"readOnly"`          // why changes are refused at the moment, "" if they are taken
 	Backups   *Backups        `json:"backups,omitempty"` // made by the clock
+	Guards    []Guard         `json:"guards,omitempty"`  // against mass changes, one for each tenant; none if it is off
 }
 
 // Server is what a running server says of itself.

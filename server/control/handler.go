@@ -48,6 +48,7 @@ type Backend struct {
 
 	Activity  *activity.Reader // nil tells of nothing
 	Resources *Resources
+	Guard     *GuardBackend // nil: there is none
 	// Console makes a link into the web console, nil if there is none.
 	Console func() ConsoleLink
 }
@@ -97,6 +98,8 @@ func newHandler(stopping context.Context, b *Backend) http.Handler {
 		"GET /v1/resources/{type}/{which}": h.showResource,
 		"GET /v1/members/{type}/{id}":      h.listMembers,
 		"POST /v1/console":                 h.consoleLink,
+		"GET /v1/guard":                    h.guards,
+		"POST /v1/guard/{tenant}":          h.decideGuard,
 	} {
 		h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := fn(w, r); err != nil {
@@ -220,6 +223,11 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if h.Backups != nil {
 		backups := h.Backups()
 		s.Backups = &backups
+	}
+	if h.Guard != nil {
+		if s.Guards, err = h.Guard.Status(ctx); err != nil {
+			return err
+		}
 	}
 	if h.Server != nil {
 		running := h.Server()
