@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // The committer is the one goroutine that writes. It takes the operations that wait, runs them one after another in one
@@ -134,6 +135,23 @@ func (p *panicError) Error() string {
 	return fmt.Sprintf("panic in a transaction: %s\n%s", what, p.stack)
 }
 
+// Commit is what there is to tell of one transaction that had something to write. Its operations may have come in one after the
+// other and have waited for each other.
+type Commit struct {
+	Operations int           // that were done together, those that were refused included
+	Took       time.Duration // from the beginning of the first operation until all were durable
+	Failed     bool          // nothing was written, as far as is known
+}
+
+// tell tells the observer of a transaction that was begun at a time. One that had nothing to write, or more than any can hold,
+// says nothing of the engine.
+func (s *Store) tell(operations int, begun time.Time, err error) {
+	if s.observe == nil || errors.Is(err, errNothing) || errors.Is(err, ErrTooLarge) {
+		return
+	}
+	s.observe(Commit{Operations: operations, Took: time.Since(begun), Failed: err != nil})
+}
+
 // commitAll is the committer.
 func (s *Store) commitAll() {
 	defer close(s.committer)
@@ -210,6 +228,7 @@ func (s *Store) commitSome(ops []*operation) int {
 		return len(ops)
 	}
 	b := &batch{s: s}
+	begun := time.Now()
 	err := s.engine.Update(context.Background(), func(w Writer) error { return b.run(w, ops) })
 	if errors.Is(err, errSplit) {
 		// The transaction is spoilt by half of an operation that was too large for what was left of it. Those before it
@@ -220,6 +239,7 @@ func (s *Store) commitSome(ops []*operation) int {
 	if len(b.results) == 0 { // not even the first could be begun
 		b.results, b.first = []error{err}, 0
 	}
+	s.tell(len(b.results), begun, err)
 	switch {
 	case err == nil:
 		s.commits.Store(b.commit)

@@ -42,6 +42,10 @@ type Options struct {
 	// program: the moment for a backup. An error of it leaves everything as it is. May be nil.
 	BeforeMigration func(ctx context.Context, s *Store, from, to int) error
 
+	// Observe is told of each commit, on the committer's goroutine before anybody who waits for it is answered: it must be
+	// quick and must not call the Store. May be nil.
+	Observe func(Commit)
+
 	sweepLinks int               // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
 	migrations map[int]migration // nil = those that there are. For tests
 }
@@ -93,7 +97,8 @@ type Store struct {
 	stop       context.CancelFunc
 	repairing  chan struct{} // holds an item while a Check repairs: two would do it twice
 
-	committed func() // called after each commit; may be nil
+	committed func()       // called after each commit; may be nil
+	observe   func(Commit) // may be nil
 }
 
 // Open returns a store on an engine, which it closes when it is closed, and also if Open fails. An empty engine becomes an
@@ -115,7 +120,7 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 
 func newStore(engine Engine, o Options) *Store {
 	return &Store{
-		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version, piece: o.sweepLinks, keep: o.Journal,
+		engine: engine, clock: o.Clock, log: o.Logger, version: o.Version, piece: o.sweepLinks, keep: o.Journal, observe: o.Observe,
 		queue: make(chan *operation, queueLen), committer: make(chan struct{}),
 		wake: make(chan struct{}, 1), sweeper: make(chan struct{}), repairing: make(chan struct{}, 1), broken: make(chan struct{}),
 	}
