@@ -54,6 +54,9 @@ func statusRows(s control.Status, now time.Time) [][]string {
 		for i, c := range r.Certificates {
 			rows = append(rows, certificateRows(i, c)...)
 		}
+		if r.MetricsURL != "" {
+			rows = append(rows, []string{"Metrics", r.MetricsURL})
+		}
 		if r.Strict {
 			rows = append(rows, []string{"Strict", "yes: clients get no tolerance"})
 		}

@@ -24,6 +24,7 @@ type gate struct {
 	from    map[netip.Prefix]int
 	idle    list.List // of *conn, the one that has been idle for longest first
 	turned  int       // away since the last word about it
+	away    int64     // in all
 	silence time.Time // until which not to speak about it again
 }
 
@@ -128,6 +129,7 @@ func (g *gate) longestIdle(is func(*conn) bool) *conn {
 // refuse speaks of it once a minute, and unlocks.
 func (g *gate) refuse(addr netip.Addr) *conn {
 	g.turned++
+	g.away++
 	n := 0
 	if now := time.Now(); now.After(g.silence) {
 		n, g.turned, g.silence = g.turned, 0, now.Add(time.Minute)
@@ -137,6 +139,13 @@ func (g *gate) refuse(addr netip.Addr) *conn {
 		g.refused(n, addr.String())
 	}
 	return nil
+}
+
+// figures returns how many connections are open, and how many there was no room for.
+func (g *gate) figures() (open int, refused int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open, g.away
 }
 
 func (g *gate) leave(c *conn) {

@@ -9,6 +9,7 @@ import (
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
+	"scimbox/server/metrics"
 )
 
 // openConsole makes the web console, if there is to be one, and tells the control API how links into it are made.
@@ -62,6 +63,7 @@ func (s *Server) consoleBeside() bool { return s.console != nil && s.o.Config.Co
 // consoleAlone is what a listener of the console's own answers.
 func (s *Server) consoleAlone() http.Handler {
 	return s.observed(s.recovered(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		observationOf(r).operation = metrics.Console
 		if !inConsole(r) {
 			toConsole(w, r)
 			return

@@ -71,6 +71,7 @@ func (s *Server) handler() (http.Handler, error) {
 	}))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		observationOf(r).operation = s.operation(r)
 		switch r.URL.Path {
 		case healthPath:
 			health.ServeHTTP(w, r)

@@ -23,6 +23,7 @@ type role string
 const (
 	roleMain     role = "main"     // SCIM and what belongs to it; with TLS if the server has a configuration of it
 	roleConsole  role = "console"  // the web console alone, spoken to as the main ones are
+	roleMetrics  role = "metrics"  // figures for Prometheus alone; plain HTTP on this machine, else spoken to as the main ones are
 	roleRedirect role = "redirect" // plain HTTP beside it: a certificate authority's questions, and the way to https
 )
 
@@ -45,6 +46,9 @@ func (s *Server) places() []place {
 	all := []place{{roleMain, s.o.Config.Listen, "listen"}}
 	if c := s.o.Config.Console; c.Enabled && c.Listen != "" {
 		all = append(all, place{roleConsole, c.Listen, "console.listen"})
+	}
+	if address := s.o.Config.Metrics.Listen; address != "" {
+		all = append(all, place{roleMetrics, address, "metrics.listen"})
 	}
 	redirect := s.o.redirect
 	if redirect == "" {
@@ -90,8 +94,8 @@ func (s *Server) listen(ctx context.Context) error {
 	}
 	for _, d := range s.doors {
 		// The configuration has been judged by the name of the host; this is what the name has turned out to be.
-		if a, ok := d.Addr().(*net.TCPAddr); ok && d.role != roleRedirect && !s.secured() && !a.IP.IsLoopback() && !s.o.Config.PlainHTTP() {
-			return config.Problems{{Key: d.key, Text: config.RefusePlainHTTP(a.String())}}
+		if d.role != roleRedirect && !s.secured() && !d.local() && !s.o.Config.PlainHTTP() {
+			return config.Problems{{Key: d.key, Text: config.RefusePlainHTTP(d.Addr().String())}}
 		}
 	}
 	return nil
@@ -117,11 +121,22 @@ func (s *Server) equip(secure *tls.Config, challenges func(next http.Handler) ht
 		case roleConsole:
 			d.http = s.newHTTP(s.consoleAlone())
 			d.http.TLSConfig = secure
+		case roleMetrics:
+			d.http = s.newHTTP(s.metricsAlone())
+			if !d.local() {
+				d.http.TLSConfig = secure
+			}
 		case roleRedirect:
 			d.http = s.newHTTP(redirect)
 		}
 	}
 	return nil
+}
+
+// local reports whether the door is for this machine alone.
+func (d *door) local() bool {
+	a, ok := d.Addr().(*net.TCPAddr)
+	return ok && a.IP.IsLoopback()
 }
 
 // serve answers at the door until its HTTP server is shut down.

@@ -13,6 +13,7 @@ import (
 
 	"scimbox/auth"
 	"scimbox/server/config"
+	"scimbox/server/metrics"
 )
 
 // rates are how many requests a second are taken from each token, or from each address. They keep one client from taking the
@@ -72,7 +73,7 @@ func (l *rates[K]) take(who K, now time.Time) (wait time.Duration, first bool) {
 // tooFast refuses a request that is one too many.
 func (s *Server) tooFast(w http.ResponseWriter, r *http.Request, wait time.Duration, first bool, whose, key string, perSecond int) {
 	o := observationOf(r)
-	o.tooFast = !first
+	o.tooFast, o.exceeded = !first, metrics.Rate(key)
 	if first {
 		s.o.Logger.Warn("requests are refused because there are too many; this is said once a minute", "request", o.id, "client", client(r),
 			"token", o.token, "limit", "limits."+key, "requests_per_second", perSecond)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"scimbox/scim"
+	"scimbox/server/metrics"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -25,6 +26,8 @@ type observation struct {
 	source        source
 	refused       string // why nobody was let in
 	tooFast       bool   // one of many that were too many, and not worth keeping
+	exceeded      metrics.Rate
+	operation     metrics.Operation
 }
 
 type observationKey struct{}
@@ -53,10 +56,12 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		defer cancel()
 		out := &writer{ResponseWriter: w}
 		aborted := true
+		s.metrics.Begin()
 		r = r.WithContext(ctx)
 		defer func() {
 			s.log(r, o, out, begin, aborted)
 			s.seen(r, o, out.code())
+			s.measured(r, o, out.code(), time.Since(begin), aborted)
 		}()
 		next.ServeHTTP(out, r)
 		aborted = false

@@ -17,6 +17,7 @@
 //	request.go     request id, deadlines, access log, panics
 //	logged.go      what of a request may stand in the log
 //	console.go     the web console: where it is, and what it is told
+//	metrics.go     what is measured, and who may ask for it
 //	logging.go     the logger, and its level
 //	config/        what an operator has decided
 //	control/       what the command line asks of a running server
@@ -43,6 +44,7 @@ import (
 	"scimbox/scim"
 	"scimbox/server/config"
 	"scimbox/server/control"
+	"scimbox/server/metrics"
 	"scimbox/storage"
 	"scimbox/tlsconf"
 )
@@ -80,6 +82,8 @@ type Options struct {
 	tls       *tls.Config                                                                      // of the main listener, nil = plain HTTP
 	redirect  string                                                                           // address of plain HTTP beside it, "" for none
 
+	observe func(storage.Commit) // of the store; may be nil
+
 	renewEvery time.Duration // how often certificates are examined, 0 = as package tlsconf does
 }
 
@@ -107,7 +111,11 @@ type Server struct {
 	control *http.Server
 	console *console.Console // nil = off
 	local   *control.Client  // of the console
-	socket  net.Listener
+	metrics *metrics.Metrics // nil = off
+	gate    *gate            // of all doors but that of the metrics; set by Serve
+
+	contacts func(context.Context) ([]control.ClientContact, error)
+	socket   net.Listener
 
 	first       auth.Token
 	firstSecret auth.Secret
@@ -138,6 +146,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
+	s.openMetrics()
 	if s.house, err = openHouse(ctx, s.o, s.o.Config.Tokens.WarnBefore.Durations()); err != nil {
 		return err
 	}
@@ -150,7 +159,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.house.serve(s.service)
 	backend := s.house.Backend()
-	backend.Server, backend.Health = s.status, s.healthOf
+	backend.Server, backend.Health, s.contacts = s.status, s.healthOf, backend.Contacts
 	s.control = control.NewServer(backend)
 	if s.socket, err = control.Listen(ctx, s.o.Config.Data); err != nil {
 		return err
@@ -224,7 +233,7 @@ func (s *Server) TokensInForce(ctx context.Context) (int, error) {
 func (s *Server) status() control.Server {
 	return control.Server{
 		PID: os.Getpid(), Started: s.started, Listen: s.Address(), TenantURL: s.TenantURL(), Strict: s.o.Config.SCIM.Strict,
-		UnknownAttributes: s.service.UnknownAttributes(), Certificates: s.Certificates(),
+		MetricsURL: s.MetricsURL(), UnknownAttributes: s.service.UnknownAttributes(), Certificates: s.Certificates(),
 	}
 }
 
@@ -234,9 +243,9 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 	s.startCertificates(ctx)
 	servers := len(s.doors) + 1
 	done := make(chan error, servers)
-	through := s.newGate()
+	s.gate = s.newGate()
 	for _, d := range s.doors {
-		go func() { done <- d.serve(through) }()
+		go func() { done <- d.serve(s.gateOf(d)) }()
 	}
 	go func() { done <- s.control.Serve(s.socket) }()
 	beating, still := context.WithCancel(context.Background())

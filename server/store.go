@@ -51,7 +51,7 @@ func openHouse(ctx context.Context, o Options, warn []time.Duration) (*House, er
 		Clock: o.Clock, Logger: o.Logger, Version: o.Version, AcceptDataLoss: o.AcceptDataLoss,
 		MinFree: minFree(o.Config), FreeSpace: o.freeSpace,
 		Journal:         storage.Retention{Keep: o.Config.Journal.Keep.Duration, MaxSize: o.Config.Journal.MaxSize.Bytes},
-		BeforeMigration: o.beforeMigration,
+		BeforeMigration: o.beforeMigration, Observe: o.observe,
 	})
 	if errors.Is(err, storage.ErrLocked) {
 		return nil, held(ctx, o, err)

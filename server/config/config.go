@@ -46,6 +46,7 @@ type Config struct {
 	Guard   Guard   `toml:"guard"`
 	Tokens  Tokens  `toml:"tokens"`
 	Console Console `toml:"console"`
+	Metrics Metrics `toml:"metrics"`
 	Log     Log     `toml:"log"`
 
 	Activity Activity `toml:"activity"`
@@ -131,6 +132,11 @@ type Tokens struct {
 type Console struct {
 	Enabled bool   `toml:"enabled"`
 	Listen  string `toml:"listen"` // an address of its own, host:port; "" = beside SCIM
+}
+
+// Metrics is what is shown to Prometheus.
+type Metrics struct {
+	Listen string `toml:"listen"` // an address of its own, host:port; "" = nothing is measured
 }
 
 // Log is what is written to standard error.

@@ -166,6 +166,7 @@ func TestEnvironment(t *testing.T) {
 			"backup.keep": "3", "backup.dir": "elsewhere", "backup.recipient": "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 			"limits.bulk_operations": "3", "limits.connections": "100", "limits.connections_per_address": "7", "limits.streams": "9", "guard.max_changes": "50", "guard.max_percent": "10", "limits.requests_per_token": "10", "limits.burst_per_token": "20", "limits.requests_per_address": "30", "limits.burst_per_address": "40", "tokens.warn_before": "20d, 2d", "log.level": "debug", "log.format": "json", "activity.mask": "name, emails.value",
 			"console.enabled": "FALSE", "console.listen": "127.0.0.1:9001",
+			"metrics.listen": "127.0.0.1:9090",
 		}[k.path]
 		if text == "" && strings.HasPrefix(k.path, "tls.") {
 			text = "text"

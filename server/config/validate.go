@@ -27,7 +27,11 @@ func (l *loader) wrong(key, format string, args ...any) {
 // validate says of each value, and of values that meet, whether they can be.
 func (l *loader) validate() {
 	l.listen("listen", l.Listen)
-	l.console()
+	l.beside("console.listen", l.Console.Listen, "leave it empty to have the console there")
+	l.beside("metrics.listen", l.Metrics.Listen, "the metrics need one of their own")
+	if own := l.Metrics.Listen; own != "" && own == l.Console.Listen && !strings.HasSuffix(own, ":0") {
+		l.wrong("metrics.listen", "%s is the address of the console; the metrics need one of their own", own)
+	}
 	if l.Data == "" {
 		l.wrong("data", "name a directory, such as ./scimbox-data")
 	}
@@ -130,14 +134,14 @@ func (l *loader) listen(key, value string) {
 	}
 }
 
-// console refuses an address of the console's own that is none, or that is not its own.
-func (l *loader) console() {
-	switch own := l.Console.Listen; {
+// beside refuses an address of a listener of its own that is none, or that is not its own; instead says what to do then.
+func (l *loader) beside(key, own, instead string) {
+	switch {
 	case own == "":
 	case own == l.Listen && !strings.HasSuffix(own, ":0"):
-		l.wrong("console.listen", "%s is the address of SCIM; leave it empty to have the console there", own)
+		l.wrong(key, "%s is the address of SCIM; %s", own, instead)
 	default:
-		l.listen("console.listen", own)
+		l.listen(key, own)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,7 +29,8 @@ type (
 // ClientContact is when a client was here last, with what people call it.
 type ClientContact struct {
 	Contact
-	Name    string `json:"name"`    // of its token
+	Name    string `json:"name"`    // of its token, or of an OAuth client
+	Ended   bool   `json:"ended"`   // nobody gets in with it any more, or its successor is used instead
 	Overdue bool   `json:"overdue"` // it usually comes more often
 }
 
@@ -174,20 +176,54 @@ func (h *handler) history(w http.ResponseWriter, r *http.Request) error {
 }
 
 // contacts tells when which client was here.
-func (h *handler) contacts(tokens []auth.Token, now time.Time) []ClientContact {
+// Contacts returns when which client was here, the latest first.
+func (b *Backend) Contacts(ctx context.Context) ([]ClientContact, error) {
 	l := []ClientContact{}
-	if h.Activity == nil {
-		return l
+	if b.Activity == nil {
+		return l, nil
 	}
-	byID := map[string]auth.Token{}
+	names, force, err := b.inForce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	contacts, last := b.Activity.Log.Contacts(), map[string]time.Time{}
+	for _, c := range contacts {
+		last[c.Token] = c.Last
+	}
+	now := b.Clock()
+	for _, c := range contacts {
+		successor, in := force[c.Token]
+		replaced := successor != "" && last[successor].After(c.Last)
+		l = append(l, ClientContact{Contact: c, Name: names[c.Token], Ended: !in || replaced, Overdue: in && !replaced && c.Overdue(now)})
+	}
+	return l, nil
+}
+
+// inForce returns the names of all tokens and OAuth clients, and of those that can get in the token that is to take their place, ""
+// for none.
+func (b *Backend) inForce(ctx context.Context) (names, force map[string]string, err error) {
+	names, force = map[string]string{}, map[string]string{}
+	tokens, err := b.Tokens.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	clients, err := b.Tokens.Clients(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	now := b.Clock()
 	for _, t := range tokens {
-		byID[t.ID] = t
+		if names[t.ID] = t.Name; t.Active(now) {
+			force[t.ID] = t.Successor
+		}
 	}
-	for _, c := range h.Activity.Log.Contacts() {
-		t := byID[c.Token]
-		l = append(l, ClientContact{c, t.Name, t.Active(now) && c.Overdue(now)})
+	for _, c := range clients {
+		names[c.ID] = c.Name
+		if c.Revoked.IsZero() && slices.ContainsFunc(c.Secrets, func(s auth.ClientSecret) bool { return now.Before(s.Expires) }) {
+			force[c.ID] = ""
+		}
 	}
-	return l
+	return names, force, nil
 }
 
 // Activity lists events, the newest first.

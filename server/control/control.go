@@ -59,6 +59,8 @@ type Server struct {
 	TenantURL string    `json:"tenantURL"` // what clients are configured with
 	Strict    bool      `json:"strict"`
 
+	MetricsURL string `json:"metricsURL,omitempty"` // where Prometheus finds the metrics, "" if nothing is measured
+
 	// UnknownAttributes counts what clients have sent since the start and no schema has.
 	UnknownAttributes map[string]int64 `json:"unknownAttributes"`
 

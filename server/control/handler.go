@@ -197,7 +197,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := Status{Version: h.Version, Data: data, Tenants: tenants(stats), JournalSeq: stats.Seq, JournalBegin: stats.First, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Deadline{}}
+	s := Status{Version: h.Version, Data: data, Tenants: Tenants(stats), JournalSeq: stats.Seq, JournalBegin: stats.First, DiskBytes: stats.DiskSize, FreeBytes: -1, Expiring: []auth.Deadline{}}
 	all, err := h.Tokens.List(ctx)
 	if err != nil {
 		return err
@@ -219,7 +219,9 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err := h.Store.ReadOnly(); err != nil {
 		s.ReadOnly = err.Error()
 	}
-	s.Clients = h.contacts(all, now)
+	if s.Clients, err = h.Contacts(ctx); err != nil {
+		return err
+	}
 	if h.Backups != nil {
 		backups := h.Backups()
 		s.Backups = &backups
@@ -248,7 +250,8 @@ func (h *handler) health(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func tenants(stats storage.Stats) []Tenant {
+// Tenants returns what tenants hold, in order of their names, without what the house keeps for itself.
+func Tenants(stats storage.Stats) []Tenant {
 	list := []Tenant{}
 	for name, counts := range stats.Counts {
 		if name == systemTenant {
