@@ -79,9 +79,10 @@ func (c Chain) End(b []byte, lines int64, run int) []byte {
 	return b
 }
 
-// Append appends the line of a change to b and moves the chain. Changes come without a gap.
+// Append appends the line of a change to b and moves the chain. Changes come without a gap, except where the journal itself says
+// that changes were lost.
 func (c *Chain) Append(b []byte, e *storage.Entry) ([]byte, error) {
-	if e.Seq != c.Seq+1 {
+	if e.Seq != c.Seq+1 && !(e.Op == storage.OpLoss && e.Seq > c.Seq) {
 		return b, fmt.Errorf("the journal has change %d behind %d; what is between is missing", e.Seq, c.Seq)
 	}
 	from := len(b)
@@ -152,6 +153,8 @@ var (
 	headLine = regexp.MustCompile(`^\{"audit":(\d+),"after":(\d+),"head":"([0-9a-f]{64})"$`)
 	endLine  = regexp.MustCompile(`^\{"end":(\d+),"head":"([0-9a-f]{64})","lines":(\d+),"run":(\d+)$`)
 	seqLine  = regexp.MustCompile(`^\{"seq":(\d+),`)
+	// The members before op are texts, in which every quotation mark is escaped.
+	lossLine = regexp.MustCompile(`^\{"seq":\d+,"time":"[^"]*","actor":"[^"]*","client":"[^"]*","request":"[^"]*","op":"` + storage.OpLoss + `",`)
 	prevTail = regexp.MustCompile(`,"prev":"([0-9a-f]{64})"$`)
 )
 
@@ -206,12 +209,12 @@ func (v *Verifier) Line(line []byte) error {
 		return fail("it is no line of an audit file")
 	}
 	switch seq := number(m[1]); {
-	case seq != v.Seq+1:
+	case seq != v.Seq+1 && !(seq > v.Seq && lossLine.Match(body)):
 		return fail("change %d stands behind change %d; lines are missing or were moved", seq, v.Seq)
 	case string(p[1]) != v.Head:
 		return fail("change %d does not continue the one before it; one of them was replaced", seq)
 	}
-	v.Seq, v.Head = v.Seq+1, string(tail[len(`,"hash":"`):len(`,"hash":"`)+hashLen])
+	v.Seq, v.Head = number(m[1]), string(tail[len(`,"hash":"`):len(`,"hash":"`)+hashLen])
 	v.Lines, v.Ended = v.Lines+1, false
 	return nil
 }

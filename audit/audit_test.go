@@ -106,6 +106,55 @@ func TestSameJournalSameLines(t *testing.T) {
 }
 
 // Any line that is changed, missing, doubled, swapped or cut is found; of three runs, so that there are ends in the middle.
+// Behind changes that were lost, and whose loss was accepted, the journal goes on with a row that says so. The chain goes on with it:
+// a file that has what the journal has lost keeps it. Without that row a gap is one.
+func TestAcceptedLoss(t *testing.T) {
+	all := entries(10)
+	had := export(t, Start(0), all)
+	s, _, err := verify(had, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss := storage.Entry{Seq: 100_010, Time: all[9].Time, Origin: storage.Origin{Actor: "local"}, Op: storage.OpLoss, Ref: storage.Ref{Tenant: "$system", Kind: "store", ID: "0a1b2c3d"}}
+	next := all[9]
+	next.Seq = 100_011
+	more := export(t, s.Chain, []storage.Entry{loss, next})
+	if s, _, err := verify(more, ""); err != nil || s.Seq != 100_011 || s.Lines != 2 || s.After != 10 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for name, rows := range map[string][]storage.Entry{
+		"a gap without a word":    {next},
+		"a gap behind the word":   {loss, func() storage.Entry { e := next; e.Seq++; return e }()},
+		"the word before its row": {func() storage.Entry { e := loss; e.Seq = 10; return e }()},
+	} {
+		c := s.Chain
+		var err error
+		for i := range rows {
+			if _, e := c.Append(nil, &rows[i]); e != nil {
+				err = e
+			}
+		}
+		if err == nil {
+			t.Errorf("%s is exported", name)
+		}
+	}
+	// A line that was taken out is missed here too, and a detail that looks like the word is none.
+	lines := bytes.SplitAfter(more, []byte("\n"))
+	if sound(bytes.Join(append(lines[:1:1], lines[2:]...), nil)) {
+		t.Error("the line of the loss was taken out, and nobody misses it")
+	}
+	forged := next
+	forged.Detail = []byte(`{"op":"accept-data-loss"}`)
+	c := Chain{100_010, s.Head}
+	line, err := c.Append(nil, &forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sound(slices.Concat(s.Chain.Begin(nil), line, c.End(nil, 1, 1))) {
+		t.Error("a detail passes for an accepted loss")
+	}
+}
+
 func TestEveryLineCounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	all := entries(9)

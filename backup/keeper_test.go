@@ -260,7 +260,10 @@ func TestVerifyingStopsAtTheWatermark(t *testing.T) {
 			}
 			fill(t, s, 8000, 1)
 			var looks int64
-			k.trial.FreeSpace = func(string) (int64, error) {
+			k.trial.FreeSpace = func(in string) (int64, error) {
+				if !strings.HasPrefix(filepath.Base(in), "scimbox-verify-"+s.ID()+"-") || filepath.Dir(in) != dir {
+					t.Errorf("it is tried out in %s, which the next start does not know to remove", in)
+				}
 				if looks++; looks > at.looks {
 					return 1 << 20, nil
 				}

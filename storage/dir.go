@@ -45,6 +45,7 @@ func OpenDir(ctx context.Context, dir string, o Options) (*Store, error) {
 }
 
 func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*Store, error) {
+	o.gaveUp = new(bool)
 	sealed, sums, err := prepare(ctx, dir, o)
 	if err != nil {
 		return nil, err
@@ -58,6 +59,9 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 		return nil, err
 	}
 	s, err := openSealed(ctx, engine, sealed, dir, o)
+	if err == nil && *o.gaveUp {
+		err = s.goOnBehind(ctx, sealed)
+	}
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
@@ -82,6 +86,7 @@ func openSealed(ctx context.Context, engine Engine, sealed seal, dir string, o O
 	if errors.Is(err, errNoFormat) && o.AcceptDataLoss {
 		// It was in what is lost. The seal has told that the format is one that this program knows.
 		o.Logger.Warn("the row that says of which format the store is was lost; it is written anew")
+		*o.gaveUp = true
 		if err := s.writeFormatOf(ctx, cmp.Or(sealed.Format, Format)); err != nil {
 			return nil, err
 		}
@@ -113,6 +118,7 @@ func prepare(ctx context.Context, dir string, o Options) (seal, map[uint64]table
 	var damage *DamageError
 	if errors.As(err, &damage) && o.AcceptDataLoss {
 		o.Logger.Warn("the seal cannot be read; a new one is made", "error", err)
+		*o.gaveUp = true
 		sealed, isSealed, err = seal{}, false, nil
 	}
 	if err != nil {
@@ -184,6 +190,7 @@ func lost(dir string, o Options, format string, args ...any) error {
 	e := &LostDataError{dir, fmt.Sprintf(format, args...)}
 	if o.AcceptDataLoss {
 		o.Logger.Warn("data are missing and given up; run scimbox check --repair", "missing", e.Missing)
+		*o.gaveUp = true
 		return nil
 	}
 	return e

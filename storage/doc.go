@@ -13,6 +13,7 @@
 //	memory.go     an engine in memory      badger.go  the engine on disk
 //	dir.go        OpenDir: lock, seal, engine and store of a data directory      seal.go  the seal
 //	migrate.go    from one format of the rows to the next
+//	loss.go      how a store that has lost changes goes on
 //	snapshot.go  load.go   all rows of a store, and a store of all rows
 //	check.go      compares everything derived with the records, and repairs it
 //

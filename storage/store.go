@@ -46,6 +46,7 @@ type Options struct {
 	// quick and must not call the Store. May be nil.
 	Observe func(Commit)
 
+	gaveUp     *bool             // set when AcceptDataLoss has given something up
 	sweepLinks int               // links removed at a time when their record is deleted; 0 = sweepLinks. For tests
 	migrations map[int]migration // nil = those that there are. For tests
 }

@@ -52,7 +52,7 @@ type Origin struct {
 
 // Entry is one row of the journal.
 type Entry struct {
-	Seq    uint64    // set by the store: 1, 2, 3 ... without a gap, in the order of commit
+	Seq    uint64    // set by the store: 1, 2, 3 ... without a gap (but see OpLoss), in the order of commit
 	Time   time.Time // set by the store
 	Origin           // set by the store from Update's argument
 	Op     string    // create, replace, patch, delete, ...
