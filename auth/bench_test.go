@@ -33,6 +33,14 @@ func BenchmarkVerify(b *testing.B) {
 		}
 		b.ReportMetric(float64(cold)/(float64(b.Elapsed())/float64(b.N)), "cold/warm")
 	})
+	// What a warm check cannot do without.
+	b.Run("SHA-256 alone", func(b *testing.B) {
+		_, plain := open(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			keyOf("", plain)
+		}
+	})
 	b.Run("warm in parallel", func(b *testing.B) {
 		h, plain := open(b)
 		h.verify(plain, nil)

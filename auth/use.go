@@ -26,7 +26,8 @@ type use struct {
 // note keeps that a request was let in. It is called for each, and costs two reads and a write.
 func (u *use) note(now time.Time, from netip.Addr) {
 	if p := u.from.Load(); p == nil || *p != from {
-		u.from.Store(&from)
+		kept := from // a parameter whose address is taken would be on the heap each time
+		u.from.Store(&kept)
 	}
 	u.last.Store(now.UnixMicro())
 }

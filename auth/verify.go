@@ -37,8 +37,13 @@ type credential struct {
 }
 
 // key is what a credential is remembered by.
-func (c credential) key() [sha256.Size]byte {
-	return sha256.Sum256([]byte(c.client + "\x00" + c.compose(c.id, c.secret)))
+func (c credential) key() [sha256.Size]byte { return keyOf(c.client, c.compose(c.id, c.secret)) }
+
+// keyOf is the key of the credential that was presented as plain, by a client if it is the secret of one. Two that are written
+// differently have different keys.
+func keyOf(client, plain string) [sha256.Size]byte {
+	var room [192]byte // what is presented is shorter; on the stack, because each request comes here
+	return sha256.Sum256(append(append(append(room[:0], client...), 0), plain...))
 }
 
 // entry is a token whose secret has been proven, by the digest of what was presented. It is not changed after it was made.
@@ -59,6 +64,15 @@ type entry struct {
 // except as a number for each client address. One who is let in by the cache is not limited by anybody's failures.
 func (t *Tokens) Verify(ctx context.Context, presented string, client netip.Addr) (Token, error) {
 	c := credential{family: familyOf(presented)}
+	if len(presented) == tokenLen+len(c.family) && c.family != ofClient {
+		// What is remembered was taken apart when it was proven.
+		key := keyOf("", presented)
+		if e, warm := t.cacheOf(c.family).Get(key); warm {
+			if tok, err := t.admit(ctx, key, e, client); !errors.Is(err, errReplaced) {
+				return tok, err
+			}
+		}
+	}
 	var ok bool
 	if c.id, c.secret, ok = c.parse(presented); !ok {
 		return Token{}, ErrMalformed

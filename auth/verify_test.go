@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -323,4 +324,21 @@ func TestRace(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestWarmVerifyAllocatesNothing(t *testing.T) {
+	// Each request comes here, and none of what it would leave behind is of use to anybody.
+	h := openHouse(t, Options{})
+	_, plain := h.create(Spec{})
+	client := netip.MustParseAddr("192.0.2.1")
+	ctx := t.Context()
+	verify := func() {
+		if _, err := h.Verify(ctx, plain, client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify()
+	if n := testing.AllocsPerRun(100, verify); n != 0 {
+		t.Errorf("a token that is known costs %v allocations", n)
+	}
 }

@@ -47,6 +47,9 @@ somebody watches, and never to the log. A supervisor that keeps standard output 
 func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded, accept bool) error {
 	ctx := cmd.Context()
 	log, level := server.NewLogger(a.Stderr, isTerminal(a.Stderr), c.Log)
+	if soft := limitMemory(a.Env, os.DirFS("/")); soft > 0 {
+		log.Info("memory is limited by the system; garbage is collected so that it suffices", "heap", soft)
+	}
 	s, err := server.Open(ctx, server.Options{Config: c.Config, Version: a.Version, Logger: log, AcceptDataLoss: accept})
 	if err != nil {
 		return err

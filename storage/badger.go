@@ -57,6 +57,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithNumLevelZeroTables(3).
 		WithNumLevelZeroTablesStall(8).
 		WithBlockCacheSize(32 << 20).
+		WithBlockSize(8 << 10).
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
 }
 
