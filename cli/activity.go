@@ -234,6 +234,9 @@ func contactRows(l []control.ClientContact, now time.Time) [][]string {
 		if r := c.Rhythm.Duration; r > 0 {
 			text += ", usually every " + span(r)
 		}
+		if c.Ended {
+			text += "; its token has ended or was replaced"
+		}
 		if c.Overdue {
 			text += "; it should have come by now"
 		}

@@ -50,10 +50,12 @@ func TestContactRows(t *testing.T) {
 	rows := contactRows([]control.ClientContact{
 		{Name: "entra", Overdue: true, Contact: control.Contact{Client: "192.0.2.7", Last: late, LastRefused: late, Rhythm: activity.Seconds{Duration: 40 * time.Minute}}},
 		{Contact: control.Contact{Token: "aaaaaaaaaaaa", Client: "192.0.2.8", Last: now}},
+		{Name: "old", Ended: true, Contact: control.Contact{Client: "192.0.2.9", Last: late}},
 	}, now)
 	want := [][]string{
 		{"Clients", "entra: 3 hours ago from 192.0.2.7, usually every 40 minutes; it should have come by now; its last request was refused"},
 		{"", "aaaaaaaaaaaa: now from 192.0.2.8"},
+		{"", "old: 3 hours ago from 192.0.2.9; its token has ended or was replaced"},
 	}
 	if !slices.EqualFunc(rows, want, slices.Equal) {
 		t.Errorf("%q", rows)

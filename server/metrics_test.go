@@ -432,3 +432,30 @@ func TestContactsOfAllWhoMayCome(t *testing.T) {
 		t.Errorf("a token whose successor is used: %+v", c)
 	}
 }
+
+// A request that needs no disk, with and without somebody who measures.
+func BenchmarkMeasured(b *testing.B) {
+	for _, listen := range []string{"", "127.0.0.1:0"} {
+		b.Run("measured="+strconv.FormatBool(listen != ""), func(b *testing.B) {
+			c := config.Default()
+			c.Listen, c.Data, c.Metrics.Listen = "127.0.0.1:0", b.TempDir()+"/data", listen
+			c.Limits.RequestsPerToken, c.Activity.Keep = 0, config.Duration{} // what is refused and kept is another matter
+			s, err := Open(b.Context(), Options{Config: c})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			_, secret, _ := s.FirstToken()
+			h := s.main().http.Handler
+			q, err := http.NewRequestWithContext(b.Context(), "GET", "http://127.0.0.1/scim/v2/Users/none", http.NoBody)
+			if err != nil {
+				b.Fatal(err)
+			}
+			q.RemoteAddr = "127.0.0.1:1"
+			q.Header.Set("Authorization", "Bearer "+secret.Reveal())
+			for b.Loop() {
+				h.ServeHTTP(new(nowhere), q)
+			}
+		})
+	}
+}
