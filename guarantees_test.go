@@ -13,10 +13,16 @@ var (
 	testsTable = regexp.MustCompile(`^\| `)
 )
 
-// Every sentence of docs/guarantees.md that promises something, which is a row of a table, names the tests behind it, and they
-// are there.
+// Every sentence of docs/guarantees.md and docs/security.md that promises something, which is a row of a table, names the tests
+// behind it, and they are there.
 func TestGuaranteesHaveTests(t *testing.T) {
-	text, err := os.ReadFile("docs/guarantees.md")
+	for _, page := range []string{"docs/guarantees.md", "docs/security.md"} {
+		t.Run(filepath.Base(page), func(t *testing.T) { haveTests(t, page) })
+	}
+}
+
+func haveTests(t *testing.T, page string) {
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +46,14 @@ func TestGuaranteesHaveTests(t *testing.T) {
 		for _, m := range tests {
 			named++
 			if !there[m[1]] {
-				t.Errorf("docs/guarantees.md names %s, and there is no such test", m[1])
+				t.Errorf("%s names %s, and there is no such test", page, m[1])
 			}
 		}
 		if !testsTable.MatchString(line) || strings.HasPrefix(line, "| ---") || strings.HasPrefix(line, "| promise") || strings.HasPrefix(line, "| what") {
 			continue
 		}
 		if promises++; len(tests) == 0 {
-			t.Errorf("docs/guarantees.md promises without a test: %s", strings.TrimSpace(line))
+			t.Errorf("%s promises without a test: %s", page, strings.TrimSpace(line))
 		}
 	}
 	if promises < 20 || named < promises {

@@ -48,6 +48,7 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		begin := time.Now()
 		o := &observation{id: requestID(r), source: sourceOf(r, s.trusted)}
 		w.Header().Set(requestIDHeader, o.id)
+		endWithChunks(w, r)
 		// For the body alone, and anew for each request: a ReadTimeout would count from the headers of the first one.
 		if err := http.NewResponseController(w).SetReadDeadline(begin.Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			s.o.Logger.Warn("a request has no deadline for its body", "request", o.id, "error", err)
@@ -66,6 +67,15 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		next.ServeHTTP(out, r)
 		aborted = false
 	})
+}
+
+// endWithChunks lets no request follow one whose body came in chunks on the same connection of HTTP/1. If it had a length too, then
+// something in between may have gone by that, and what it took for the end of the body is the beginning of a request that nobody
+// has sent; RFC 9112 section 6.1 asks for the end of the connection. net/http drops the length, so that it cannot be seen here.
+func endWithChunks(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Time, aborted bool) {
@@ -144,6 +154,7 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 			}
 			clear(w.Header())
 			w.Header().Set(requestIDHeader, observationOf(r).id)
+			endWithChunks(w, r)
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			writeError(w, r, &scim.Error{Status: http.StatusInternalServerError, Detail: "internal error; the cause is in the server's log"})
 		}()
