@@ -35,7 +35,7 @@ const (
 // fillRecord is what belongs to an id; the parent knows it too. Nothing in it can be compressed.
 func fillRecord(id string) Record {
 	r := record(id)
-	r.Body = make([]byte, 20_000)
+	r.Body = make([]byte, 60_000)                                  // a disk is filled by bytes, and time is taken by commits
 	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(id))).Read(r.Body) // it always fills
 	return r
 }
@@ -234,8 +234,8 @@ func quiet(t *testing.T, store string) {
 
 // eachDisk runs a test on each sort of disk that can be full: in memory, and ext4 where that can be mounted.
 func eachDisk(t *testing.T, size int64, test func(t *testing.T, dir string)) {
-	t.Run("tmpfs", func(t *testing.T) { test(t, mountMemory(t, size)) })
-	t.Run("ext4", func(t *testing.T) { test(t, newImage(t, size).dir) })
+	t.Run("tmpfs", func(t *testing.T) { t.Parallel(); test(t, mountMemory(t, size)) })
+	t.Run("ext4", func(t *testing.T) { t.Parallel(); test(t, newImage(t, size).dir) })
 }
 
 // The disk fills up under load, by our own work: changes are refused before the database meets the end of the disk, reads go
