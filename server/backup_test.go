@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -102,9 +103,9 @@ func TestBackupHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// A running server makes what is due, tells of it, and stops in the middle of one without a trace.
-func TestScheduledBackups(t *testing.T) {
-	o, log := options(t)
+// overdue makes a store with a backup of long ago, so that the next one is made at once.
+func overdue(t *testing.T, o Options) string {
+	t.Helper()
 	dir := filepath.Join(o.Config.Data, "backups")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -114,12 +115,17 @@ func TestScheduledBackups(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := filepath.Join(dir, "scimbox-20200101T000000Z-1.1-"+first.Store.ID()+".backup")
-	if err := first.Close(); err != nil {
+	if err := errors.Join(first.Close(), os.WriteFile(old, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(old, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return old
+}
+
+// A running server makes what is due, tells of it, and stops in the middle of one without a trace.
+func TestScheduledBackups(t *testing.T) {
+	o, log := options(t)
+	old := overdue(t, o)
+	dir := filepath.Dir(old)
 	o.Config.Backup.Keep = 1
 	s := serve(t, o, log)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,12 @@ func (p *pipes) dial(from string) net.Conn {
 // inBubble serves a handler with the limits of the configuration, in a bubble where time costs nothing.
 func inBubble(t *testing.T, change func(*config.Limits), h http.Handler, fn func(t *testing.T, p *pipes, log *buffer)) {
 	t.Helper()
+	inSecureBubble(t, nil, change, h, fn)
+}
+
+// inSecureBubble is inBubble with TLS, unless that is nil.
+func inSecureBubble(t *testing.T, secure *tls.Config, change func(*config.Limits), h http.Handler, fn func(t *testing.T, p *pipes, log *buffer)) {
+	t.Helper()
 	o, log := options(t)
 	o.Config.Limits.Connections, o.Config.Limits.ConnectionsPerAddress = 16, 4
 	if change != nil {
@@ -64,6 +71,7 @@ func inBubble(t *testing.T, change func(*config.Limits), h http.Handler, fn func
 		s := &Server{o: o, trusted: proxies}
 		p := &pipes{make(chan net.Conn), make(chan struct{})}
 		d := &door{place{roleMain, "", "listen"}, p, s.newHTTP(s.observed(h))}
+		d.http.TLSConfig = secure
 		ended := make(chan error, 1)
 		go func() { ended <- d.serve(s.newGate()) }()
 		defer func() {

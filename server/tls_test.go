@@ -303,11 +303,17 @@ func rootsOf(t *testing.T, file string) *x509.CertPool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		t.Fatalf("%s holds no certificate", file)
+	return poolOf(t, text)
+}
+
+// poolOf trusts what is in a text of PEM.
+func poolOf(t *testing.T, text []byte) *x509.CertPool {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		t.Fatalf("no certificate in %q", text)
 	}
-	return roots
+	return pool
 }
 
 // An authority of our own: clients that trust its root are let in, and nobody waits for anything.
@@ -322,9 +328,7 @@ func TestSelfSignedServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(root)
-	c := newOutside(t, s, roots)
+	c := newOutside(t, s, poolOf(t, root))
 	c.ask("GET", "/Users", "", 200)
 	if l := s.Certificates(); len(l) != 1 || l[0].DaysLeft != 89 || l[0].Problem != "" {
 		t.Errorf("certificates: %+v", l)

@@ -170,8 +170,29 @@ func (s *acmeSource) start(ctx context.Context) {
 	if s.leaf() == nil {
 		s.o.Logger.Info("asking for a certificate", "name", s.o.Hostname, "authority", s.issuer.CA)
 	}
-	if err := s.config.ManageAsync(ctx, []string{s.o.Hostname}); err != nil {
-		s.o.Logger.Error("the certificate is not looked after", "error", err)
+	go s.manage(ctx)
+}
+
+// patience is longer than certmagic tries to get a first certificate: 30 days.
+const patience = 31 * 24 * time.Hour
+
+// manage has certmagic look after the certificate. It never gives up renewing one, but does give up getting the first: a
+// machine that waits for its name for longer than that is not to need a restart then.
+func (s *acmeSource) manage(ctx context.Context) {
+	for {
+		if err := s.config.ManageAsync(ctx, []string{s.o.Hostname}); err != nil {
+			s.o.Logger.Error("the certificate is not looked after", "error", err)
+		}
+		timer := time.NewTimer(patience)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if s.leaf() != nil {
+			return
+		}
 	}
 }
 
