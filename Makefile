@@ -28,8 +28,8 @@ fuzz: ## run a fuzz target: make fuzz TARGET=FuzzPatch PACKAGE=./scim FUZZTIME=1
 	go test $(PACKAGE) -run '^$$' -fuzz '^$(TARGET)$$' -fuzztime $(FUZZTIME)
 
 .PHONY: release
-release: ## build everything of a release into dist/: make release VERSION=1.2.3
-	go -C tools run ./release -version "$(VERSION)"
+release: ## build everything of a release into dist/: make release VERSION=1.2.3 MAINTAINER="NAME <ADDRESS>"
+	go -C tools run ./release -version "$(VERSION)" $(if $(MAINTAINER),-maintainer "$(MAINTAINER)")
 
 .PHONY: ci
 ci: ## run all that a change has to pass

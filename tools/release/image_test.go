@@ -155,3 +155,11 @@ func standIn(t *testing.T, buildah func(...string) []string, name string) {
 		"--env", "GOPROXY=file:///proxy", "--env", "GOCACHE=/cache", "--env", "GONOSUMDB=*", "--env", "GOFLAGS=-mod=mod", "--env", "GOTOOLCHAIN=local", container)...)
 	must(t, "buildah", buildah("commit", "--format", "docker", "--rm", container, "docker.io/library/"+name)...)
 }
+
+// The Dockerfile is as hadolint wants it.
+func TestDockerfile(t *testing.T) {
+	need(t, "hadolint")
+	if out, err := sh(t, "hadolint", "../../Dockerfile"); err != nil || strings.TrimSpace(out) != "" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -97,6 +97,25 @@ func (r *release) linked(ctx context.Context, t target, binary string, allowed p
 	if err != nil {
 		return nil, err
 	}
+	dirs, err := r.sources(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	all := []module{{path: "std", version: strings.TrimPrefix(info.GoVersion, "go")}}
+	for _, d := range info.Deps {
+		all = append(all, module{path: d.Path, version: d.Version, sum: d.Sum})
+	}
+	for i := range all {
+		if err := all[i].read(dirs[all[i].path], allowed); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(a, b module) int { return cmp.Compare(a.path, b.path) })
+	return all, nil
+}
+
+// sources returns the directories of the modules that are linked for a system, and of Go's own library, "std".
+func (r *release) sources(ctx context.Context, t target) (map[string]string, error) {
 	env := []string{"CGO_ENABLED=0", "GOOS=" + t.os, "GOARCH=" + t.arch, "GOFLAGS=", "GOWORK=off"}
 	list, err := r.command(ctx, r.source, env, "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}\t{{.Dir}}{{end}}", ".")
 	if err != nil {
@@ -112,17 +131,7 @@ func (r *release) linked(ctx context.Context, t target, binary string, allowed p
 			dirs[name] = dir
 		}
 	}
-	all := []module{{path: "std", version: strings.TrimPrefix(info.GoVersion, "go")}}
-	for _, d := range info.Deps {
-		all = append(all, module{path: d.Path, version: d.Version, sum: d.Sum})
-	}
-	for i := range all {
-		if err := all[i].read(dirs[all[i].path], allowed); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortFunc(all, func(a, b module) int { return cmp.Compare(a.path, b.path) })
-	return all, nil
+	return dirs, nil
 }
 
 var licenceFile = regexp.MustCompile(`(?i)^(un)?licen[cs]e|^copying|^notice|^copyright`)

@@ -66,3 +66,32 @@ func TestPolicy(t *testing.T) {
 		t.Error("a document without the table permits everything")
 	}
 }
+
+// Every module that is linked for any of the systems has a licence that may be linked: some are linked for one of them alone, and
+// the archive that another test makes is that of Linux.
+func TestLicencesOfAllTargets(t *testing.T) {
+	allowed, err := readPolicy("../../docs/licences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := release{source: source}
+	for _, target := range targets {
+		dirs, err := r.sources(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, dir := range dirs {
+			if path == "scimbox" {
+				continue
+			}
+			m := module{path: path}
+			if err := m.read(dir, allowed); err != nil {
+				t.Errorf("%s: %v", target, err)
+			}
+		}
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/mail"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -46,6 +47,7 @@ type release struct {
 	source  string // directory of the product's go.mod
 	out     string // directory that all goes to
 	version string // semantic, without v
+	keeper  string // whom the packages name as their maintainer
 	commit  string // "" if not known
 	date    time.Time
 	log     io.Writer
@@ -65,6 +67,10 @@ func main() {
 // semver is what a version has to look like: rpm and deb sort by it.
 var semver = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 
+// nobody is the maintainer of packages that somebody has built for himself: the format wants an address, and .invalid is one that
+// can be nobody's (RFC 2606 section 2).
+const nobody = "whoever built this <nobody@scimbox.invalid>"
+
 func run(ctx context.Context, args []string, log io.Writer) (err error) {
 	r := release{log: log}
 	var only, formats string
@@ -73,6 +79,7 @@ func run(ctx context.Context, args []string, log io.Writer) (err error) {
 	flags.StringVar(&r.version, "version", "", "`version` without v, such as 1.2.3 (needed)")
 	flags.StringVar(&r.source, "source", "..", "`directory` of the product's go.mod")
 	flags.StringVar(&r.out, "out", "../dist", "`directory` to write to; must be empty or not exist")
+	flags.StringVar(&r.keeper, "maintainer", nobody, "`\"NAME <ADDRESS>\"` of whoever answers for the packages")
 	flags.StringVar(&only, "targets", "", "systems, such as linux/amd64,windows/amd64 (default: all)")
 	flags.StringVar(&formats, "packages", "deb,rpm", "packages for Linux, \"\" for none")
 	if err := flags.Parse(args); err != nil {
@@ -80,6 +87,9 @@ func run(ctx context.Context, args []string, log io.Writer) (err error) {
 	}
 	if !semver.MatchString(r.version) {
 		return fmt.Errorf("-version %q is no version; write three numbers, such as 1.2.3 or 1.2.3-rc.1", r.version)
+	}
+	if _, err := mail.ParseAddress(r.keeper); err != nil {
+		return fmt.Errorf("-maintainer %q is no address (%w); write \"NAME <ADDRESS>\"", r.keeper, err)
 	}
 	wanted, err := choose(only)
 	if err != nil {

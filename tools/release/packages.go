@@ -36,7 +36,7 @@ func (r *release) pack(ctx context.Context, t target, format, binary, notices st
 		return err
 	}
 	values := map[string]string{
-		"ARCH": t.arch, "VERSION": r.version, "DATE": strconv.Quote(r.date.Format(time.RFC3339)), "STAGE": stage,
+		"ARCH": t.arch, "VERSION": r.version, "MAINTAINER": strconv.Quote(r.keeper), "DATE": strconv.Quote(r.date.Format(time.RFC3339)), "STAGE": stage,
 	}
 	for key, value := range place {
 		if strings.HasPrefix(key, "P") && value != "" {
@@ -109,8 +109,8 @@ func (r *release) stage(dir, binary, notices string, texts map[string]string) er
 		"scimbox.1.gz":    []byte(texts["scimbox.1"]),
 		"CHANGELOG.md.gz": history,
 		"licences.gz":     []byte(notices),
-		"changelog.gz": fmt.Appendf(nil, "scimbox (%s) stable; urgency=medium\n\n  * See CHANGELOG.md.gz beside this file.\n\n -- scimbox maintainers <maintainers@scimbox.invalid>  %s\n",
-			debian(r.version), r.date.Format(time.RFC1123Z)),
+		"changelog.gz": fmt.Appendf(nil, "scimbox (%s) stable; urgency=medium\n\n  * See CHANGELOG.md.gz beside this file.\n\n -- %s  %s\n",
+			debian(r.version), r.keeper, r.date.Format(time.RFC1123Z)),
 	} {
 		zipped, err := gzipped(data)
 		if err != nil {

@@ -116,6 +116,9 @@ func TestDeb(t *testing.T) {
 			t.Errorf("%s is %s", name, got)
 		}
 	}
+	if got := strings.TrimSpace(must(t, "dpkg-deb", "--field", first, "Maintainer")); got != keeper {
+		t.Errorf("the maintainer is %q, want %q", got, keeper)
+	}
 	if out, err := inside(t, root, "version"); err != nil || !strings.HasPrefix(out, "scimbox 0.1.0 (") {
 		t.Errorf("version: %v %s", err, out)
 	}
@@ -191,8 +194,9 @@ func TestRPM(t *testing.T) {
 	first := filepath.Join(release010(t), "scimbox-0.1.0-linux-amd64.rpm")
 	for query, want := range map[string]string{
 		"%{NAME} %{VERSION} %{ARCH} %{BUILDHOST}": "scimbox 0.1.0 x86_64 localhost",
-		"[%{REQUIRENAME} ]":                       "shadow-utils",
-		"[%{RECOMMENDNAME} ]":                     "bash-completion",
+		"%{PACKAGER}":         keeper,
+		"[%{REQUIRENAME} ]":   "shadow-utils",
+		"[%{RECOMMENDNAME} ]": "bash-completion",
 	} {
 		if got := must(t, "rpm", "-qp", "--nosignature", "--queryformat", query, first); !strings.Contains(got, want) {
 			t.Errorf("%s is %q, want %q", query, got, want)
@@ -247,7 +251,7 @@ func TestRPM(t *testing.T) {
 func repacked(t *testing.T, version, format string) string {
 	t.Helper()
 	release010(t)
-	r := release{source: filepath.Join(scratch, "scimbox"), out: t.TempDir(), version: version, log: new(strings.Builder), temp: t.TempDir()}
+	r := release{source: filepath.Join(scratch, "scimbox"), out: t.TempDir(), version: version, keeper: nobody, log: new(strings.Builder), temp: t.TempDir()}
 	if err := r.when(t.Context()); err != nil {
 		t.Fatal(err)
 	}

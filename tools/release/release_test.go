@@ -69,6 +69,9 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// keeper answers for the packages of the tests.
+const keeper = "Mira Osei <mira@example.com>"
+
 // releaseOf makes a release from a copy of the source in a directory of that name.
 func releaseOf(name, version, targets, packages string) (string, error) {
 	source := filepath.Join(scratch, name)
@@ -79,7 +82,7 @@ func releaseOf(name, version, targets, packages string) (string, error) {
 	}
 	out := source + "-dist-" + version
 	var log strings.Builder
-	if err := run(context.Background(), []string{"-version", version, "-source", source, "-out", out, "-targets", targets, "-packages", packages}, &log); err != nil {
+	if err := run(context.Background(), []string{"-version", version, "-source", source, "-out", out, "-targets", targets, "-packages", packages, "-maintainer", keeper}, &log); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, &log)
 	}
 	return out, nil
@@ -259,6 +262,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{nil, "is no version"},
 		{[]string{"-version", "v1.2.3"}, "is no version"},
+		{[]string{"-version", "1.2.3", "-maintainer", "mira"}, "is no address"},
 		{[]string{"-version", "1.2.3", "-targets", "plan9/mips"}, "there is no release"},
 		{[]string{"-version", "1.2.3", "-source", "../..", "-out", full}, "is not empty"},
 		{[]string{"-version", "1.2.3", "-source", full, "-out", filepath.Join(full, "x")}, "licences.md"},
