@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,15 +44,18 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// clock is a time that tests move.
-type clock struct{ t time.Time }
+// clock is a time that tests move, beside the goroutine that writes.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
 
 // newClock begins today, because files have the time of the machine.
-func newClock() *clock                        { return &clock{time.Now().UTC().Truncate(time.Second)} }
-func (c *clock) now() time.Time               { return c.t }
-func (c *clock) pass(d time.Duration)         { c.t = c.t.Add(d) }
+func newClock() *clock                        { return &clock{t: time.Now().UTC().Truncate(time.Second)} }
+func (c *clock) now() time.Time               { return c.at(0) }
+func (c *clock) pass(d time.Duration)         { c.mu.Lock(); defer c.mu.Unlock(); c.t = c.t.Add(d) }
 func (c *clock) options() Options             { return Options{Clock: c.now, Base: "/scim/v2", Types: types} }
-func (c *clock) at(d time.Duration) time.Time { return c.t.Add(d) }
+func (c *clock) at(d time.Duration) time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.t.Add(d) }
 
 var types = map[string]string{"users": "User", "groups": "Group", "devices": "Device"}
 
