@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -374,6 +375,11 @@ func TestFilesServer(t *testing.T) {
 		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw
 	}
 	first := peer()
+	kept, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", s.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
 	if err := os.WriteFile(certificate, []byte("half a cert"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -391,6 +397,7 @@ func TestFilesServer(t *testing.T) {
 	if bytes.Equal(peer(), first) {
 		t.Error("the new certificate is not served")
 	}
+	asking{kept, bufio.NewReader(kept)}.ask(t) // on the connection that was there before
 }
 
 // Who connects and says nothing does not get to keep the connection.
