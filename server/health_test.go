@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,12 +25,13 @@ func TestPulse(t *testing.T) {
 		o, _ := options(t)
 		s := &Server{o: o}
 		ctx, cancel := context.WithCancel(t.Context())
-		asked, answer := 0, make(chan error)
+		answer := make(chan error)
+		var asked atomic.Int64
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			s.pulse(ctx, func(ctx context.Context) error {
-				asked++
+				asked.Add(1)
 				select {
 				case err := <-answer:
 					return err
@@ -43,16 +45,16 @@ func TestPulse(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			answer <- nil
 		}
-		if synctest.Wait(); asked != 3 || s.stuck() != nil {
-			t.Errorf("asked %d times, %v", asked, s.stuck())
+		if synctest.Wait(); asked.Load() != 3 || s.stuck() != nil {
+			t.Errorf("asked %d times, %v", asked.Load(), s.stuck())
 		}
 		time.Sleep(5*time.Second + hung)
 		if err := s.stuck(); err != nil {
 			t.Errorf("too early: %v", err)
 		}
 		time.Sleep(time.Second)
-		if synctest.Wait(); asked != 4 || s.stuck() == nil {
-			t.Errorf("a store that hangs: asked %d times, %v", asked, s.stuck())
+		if synctest.Wait(); asked.Load() != 4 || s.stuck() == nil {
+			t.Errorf("a store that hangs: asked %d times, %v", asked.Load(), s.stuck())
 		}
 		answer <- errors.New("better late than never")
 		if synctest.Wait(); s.stuck() != nil {

@@ -117,14 +117,14 @@ func (s *Server) equip(secure *tls.Config, challenges func(next http.Handler) ht
 		switch d.role {
 		case roleMain:
 			d.http = s.newHTTP(s.strictly(protocol))
-			d.http.TLSConfig = secure
+			d.http.TLSConfig = secure.Clone() // each server completes its own
 		case roleConsole:
 			d.http = s.newHTTP(s.consoleAlone())
-			d.http.TLSConfig = secure
+			d.http.TLSConfig = secure.Clone()
 		case roleMetrics:
 			d.http = s.newHTTP(s.metricsAlone())
 			if !d.local() {
-				d.http.TLSConfig = secure
+				d.http.TLSConfig = secure.Clone()
 			}
 		case roleRedirect:
 			d.http = s.newHTTP(redirect)

@@ -146,6 +146,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
+	s.gate = s.newGate()
 	s.openMetrics()
 	if s.house, err = openHouse(ctx, s.o, s.o.Config.Tokens.WarnBefore.Durations()); err != nil {
 		return err
@@ -243,7 +244,6 @@ func (s *Server) Serve(ctx, hurry context.Context) error {
 	s.startCertificates(ctx)
 	servers := len(s.doors) + 1
 	done := make(chan error, servers)
-	s.gate = s.newGate()
 	for _, d := range s.doors {
 		go func() { done <- d.serve(s.gateOf(d)) }()
 	}
