@@ -119,21 +119,15 @@ of two secrets is still in use.`,
 		Example: `  scimbox client list
   scimbox client list --json`,
 		Args: cobra.NoArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, _ []string, client *control.Client) error {
+			list, err := client.Clients(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				list, err := client.Clients(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(list)
-				}
-				return table(a.Stdout, clientRows(list, time.Now()))
-			})
+			if a.json {
+				return a.printJSON(list)
+			}
+			return table(a.Stdout, clientRows(list, time.Now()))
 		}),
 	}
 	a.jsonFlag(cmd)
@@ -218,25 +212,19 @@ command returns. With --secret only that secret ends, and the access tokens that
 		Example: `  scimbox client revoke entra
   scimbox client revoke entra --secret q4nzk2w7ha3x`,
 		Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, args []string) error {
-			c, err := a.load(cmd, false)
-			if err != nil {
+		RunE: a.asks(func(cmd *cobra.Command, args []string, client *control.Client) error {
+			ended, err := client.RevokeClient(cmd.Context(), args[0], secret)
+			switch {
+			case err != nil:
 				return err
+			case a.json:
+				return a.printJSON(ended)
+			case secret != "":
+				_, err = fmt.Fprintf(a.Stdout, "a secret of client %s (%s) is revoked; it has %s\n", ended.ID, ended.Name, plural(int64(len(ended.Secrets)), "other secret"))
+			default:
+				_, err = fmt.Fprintf(a.Stdout, "client %s (%s) is revoked\n", ended.ID, ended.Name)
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				ended, err := client.RevokeClient(cmd.Context(), args[0], secret)
-				switch {
-				case err != nil:
-					return err
-				case a.json:
-					return a.printJSON(ended)
-				case secret != "":
-					_, err = fmt.Fprintf(a.Stdout, "a secret of client %s (%s) is revoked; it has %s\n", ended.ID, ended.Name, plural(int64(len(ended.Secrets)), "other secret"))
-				default:
-					_, err = fmt.Fprintf(a.Stdout, "client %s (%s) is revoked\n", ended.ID, ended.Name)
-				}
-				return err
-			})
+			return err
 		}),
 		ValidArgsFunction: a.completeClients,
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/spf13/cobra"
+
 	"scimbox/server"
 	"scimbox/server/config"
 	"scimbox/server/control"
@@ -15,6 +17,17 @@ import (
 type access struct {
 	create         bool // make the store if there is none
 	acceptDataLoss bool // open a store whose seal says that data are missing
+}
+
+// asks makes a command of what it asks a client, on data that are there.
+func (a *app) asks(fn func(cmd *cobra.Command, args []string, client *control.Client) error) func(*cobra.Command, []string) error {
+	return run(func(cmd *cobra.Command, args []string) error {
+		c, err := a.load(cmd, false)
+		if err != nil {
+			return err
+		}
+		return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error { return fn(cmd, args, client) })
+	})
 }
 
 // with calls fn with a client: of the server that runs on the data directory, else of the store itself, which is opened for

@@ -18,23 +18,17 @@ whoever has it gets in. The session ends after 12 hours in which nobody has aske
 		Example: `  scimbox console
   scimbox console --json`,
 		Args: cobra.NoArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, _ []string, client *control.Client) error {
+			link, err := client.ConsoleLink(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				link, err := client.ConsoleLink(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(link)
-				}
-				fmt.Fprintf(a.Stderr, "opens the console once, until %s (%s):\n", moment(link.Expires), distance(link.Expires, time.Now()))
-				_, err = fmt.Fprintln(a.Stdout, link.URL)
-				return err
-			})
+			if a.json {
+				return a.printJSON(link)
+			}
+			fmt.Fprintf(a.Stderr, "opens the console once, until %s (%s):\n", moment(link.Expires), distance(link.Expires, time.Now()))
+			_, err = fmt.Fprintln(a.Stdout, link.URL)
+			return err
 		}),
 	}
 	a.jsonFlag(cmd)

@@ -39,25 +39,19 @@ func (a *app) newGuardStatus() *cobra.Command {
 		Example: `  scimbox guard status
   scimbox guard status --json`,
 		Args: cobra.NoArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, _ []string, client *control.Client) error {
+			list, err := client.Guards(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				list, err := client.Guards(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(list)
-				}
-				rows := [][]string{{"TENANT", "STATE"}}
-				for _, g := range list {
-					rows = append(rows, []string{g.Tenant, guardText(g, time.Now())})
-				}
-				return table(a.Stdout, rows)
-			})
+			if a.json {
+				return a.printJSON(list)
+			}
+			rows := [][]string{{"TENANT", "STATE"}}
+			for _, g := range list {
+				rows = append(rows, []string{g.Tenant, guardText(g, time.Now())})
+			}
+			return table(a.Stdout, rows)
 		}),
 	}
 	a.jsonFlag(cmd)

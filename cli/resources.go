@@ -174,32 +174,26 @@ func (a *app) newResourceShow(s shelf) *cobra.Command {
 		Long:    fmt.Sprintf("Shows all attributes of a %s that clients may see, and %s. It is named by its id or its %s.", s.one, around, s.name),
 		Example: fmt.Sprintf("  scimbox %[1]s show %[2]s\n  scimbox %[1]s show 0192f3a1-7c1e-7b7e-9a7e-0f6d1c2b3a4d --json", s.command, example(s)),
 		Args:    cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, args []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, args []string, client *control.Client) error {
+			o, err := client.Resource(cmd.Context(), tenant, s.resourceType, args[0])
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				o, err := client.Resource(cmd.Context(), tenant, s.resourceType, args[0])
+			for m := o.Members; m != nil && m.Next != "" && len(m.Members) < members; {
+				more, err := client.Members(cmd.Context(), tenant, s.resourceType, o.ID, m.Next, min(members-len(m.Members), 200))
 				if err != nil {
 					return err
 				}
-				for m := o.Members; m != nil && m.Next != "" && len(m.Members) < members; {
-					more, err := client.Members(cmd.Context(), tenant, s.resourceType, o.ID, m.Next, min(members-len(m.Members), 200))
-					if err != nil {
-						return err
-					}
-					m.Members, m.Next = append(m.Members, more.Members...), more.Next
-				}
-				if a.json {
-					return a.printJSON(o)
-				}
-				rows, err := resourceRows(o)
-				if err != nil {
-					return err
-				}
-				return table(a.Stdout, rows)
-			})
+				m.Members, m.Next = append(m.Members, more.Members...), more.Next
+			}
+			if a.json {
+				return a.printJSON(o)
+			}
+			rows, err := resourceRows(o)
+			if err != nil {
+				return err
+			}
+			return table(a.Stdout, rows)
 		}),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}

@@ -22,21 +22,15 @@ no schema has: attributes to be left out of the client's mapping, or to be added
 		Example: `  scimbox status
   scimbox status --json`,
 		Args: cobra.NoArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, _ []string, client *control.Client) error {
+			s, err := client.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				s, err := client.Status(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(s)
-				}
-				return table(a.Stdout, statusRows(s, time.Now()))
-			})
+			if a.json {
+				return a.printJSON(s)
+			}
+			return table(a.Stdout, statusRows(s, time.Now()))
 		}),
 	}
 	a.jsonFlag(cmd)

@@ -96,26 +96,20 @@ func (a *app) newTokenList() *cobra.Command {
 		Example: `  scimbox token list
   scimbox token list --json`,
 		Args: cobra.NoArgs,
-		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, _ []string, client *control.Client) error {
+			list, err := client.Tokens(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				list, err := client.Tokens(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(list)
-				}
-				rows := [][]string{{"ID", "NAME", "TENANT", "SCOPE", "CREATED", "EXPIRES", "LAST USED"}}
-				now := time.Now()
-				for _, t := range list {
-					rows = append(rows, []string{t.ID, t.Name, t.Tenant, scope(t.Scope, t.Types, t.Attributes), moment(t.Created), ends(t, now), used(t.LastUsed, t.LastAddress, now)})
-				}
-				return table(a.Stdout, rows)
-			})
+			if a.json {
+				return a.printJSON(list)
+			}
+			rows := [][]string{{"ID", "NAME", "TENANT", "SCOPE", "CREATED", "EXPIRES", "LAST USED"}}
+			now := time.Now()
+			for _, t := range list {
+				rows = append(rows, []string{t.ID, t.Name, t.Tenant, scope(t.Scope, t.Types, t.Attributes), moment(t.Created), ends(t, now), used(t.LastUsed, t.LastAddress, now)})
+			}
+			return table(a.Stdout, rows)
 		}),
 	}
 	a.jsonFlag(cmd)
@@ -171,22 +165,16 @@ its name if only one token in force has it, or by its plain text, if somebody ha
 		Example: `  scimbox token revoke k3jvq7m2xw4a
   scimbox token revoke entra`,
 		Args: cobra.ExactArgs(1),
-		RunE: run(func(cmd *cobra.Command, args []string) error {
-			c, err := a.load(cmd, false)
+		RunE: a.asks(func(cmd *cobra.Command, args []string, client *control.Client) error {
+			t, err := client.RevokeToken(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
-				t, err := client.RevokeToken(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(t)
-				}
-				_, err = fmt.Fprintf(a.Stdout, "token %s (%s) is revoked\n", t.ID, t.Name)
-				return err
-			})
+			if a.json {
+				return a.printJSON(t)
+			}
+			_, err = fmt.Fprintf(a.Stdout, "token %s (%s) is revoked\n", t.ID, t.Name)
+			return err
 		}),
 		ValidArgsFunction: a.completeTokens,
 	}
