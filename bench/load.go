@@ -207,8 +207,8 @@ func (s *sample) result(r Result, least float64) Result {
 	return r
 }
 
-// short prints a duration with three digits.
-func short(d time.Duration) string {
+// Short prints a duration with three digits.
+func Short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
 		return d.Round(time.Microsecond).String()

@@ -220,7 +220,7 @@ func (s *state) filters(ctx context.Context, r *run) error {
 		}
 	}
 	r.add(Result{Name: "filter by an index", Conns: 1, P50: times[worst], Value: "worst: " + worst,
-		Limit: fmt.Sprintf("itself at %d users: %s", smallStore(r.Users), short(s.small[worst])), Ratio: ratio, Lower: true, Goal: "<= 1.3", Met: ratio <= 1.3})
+		Limit: fmt.Sprintf("itself at %d users: %s", smallStore(r.Users), Short(s.small[worst])), Ratio: ratio, Lower: true, Goal: "<= 1.3", Met: ratio <= 1.3})
 	return nil
 }
 
@@ -400,7 +400,7 @@ func (s *state) members(ctx context.Context, r *run) error {
 	ratio := large.Seconds() / little.Seconds()
 	r.report.Serves.GroupSize = len(s.ids)
 	r.add(Result{Name: fmt.Sprintf("one member of a group of %d", len(s.ids)), Conns: 1, P50: large, P99: samples[1].at(0.99), Memory: r.server.memory(),
-		Limit: "a group of 10: " + short(little), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
+		Limit: "a group of 10: " + Short(little), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
 	return nil
 }
 
@@ -420,7 +420,7 @@ func (s *state) pages(ctx context.Context, r *run) error {
 	}
 	near, far := samples[0].at(0.5), samples[1].at(0.5)
 	ratio := far.Seconds() / near.Seconds()
-	r.add(Result{Name: "page of 100 at depth 99 %, startIndex", Conns: 1, P50: far, P99: samples[1].at(0.99), Limit: "the first pages: " + short(near), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
+	r.add(Result{Name: "page of 100 at depth 99 %, startIndex", Conns: 1, P50: far, P99: samples[1].at(0.99), Limit: "the first pages: " + Short(near), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
 
 	c, err := dial(r.server.addr)
 	if err != nil {
@@ -456,7 +456,7 @@ func (s *state) pages(ctx context.Context, r *run) error {
 	}
 	near, far = first.median(), last.median()
 	ratio = far.Seconds() / near.Seconds()
-	r.add(Result{Name: "page of 100 at depth 99 %, cursor", Conns: 1, P50: far, Limit: "the first pages: " + short(near), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
+	r.add(Result{Name: "page of 100 at depth 99 %, cursor", Conns: 1, P50: far, Limit: "the first pages: " + Short(near), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
 	return nil
 }
 

@@ -184,15 +184,10 @@ func number(n int) string {
 	return fmt.Sprint(n)
 }
 
-// took prints how long something has taken, with three digits.
+// took prints how long something has taken; nothing if that was not measured.
 func took(d time.Duration) string {
-	switch {
-	case d == 0:
+	if d == 0 {
 		return ""
-	case d < time.Millisecond:
-		return d.Round(time.Microsecond).String()
-	case d < time.Second:
-		return d.Round(10 * time.Microsecond).String()
 	}
-	return d.Round(10 * time.Millisecond).String()
+	return bench.Short(d)
 }
