@@ -6,7 +6,9 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -30,8 +32,54 @@ func Fold(s string) string {
 	if isASCII(s) {
 		return foldName(s)
 	}
+	if folded, ok := foldLatin(s); ok {
+		return folded
+	}
+	return foldAny(s)
+}
+
+// foldAny is Fold by the tables of Unicode, whatever the script.
+func foldAny(s string) string {
 	s = norm.NFC.String(width.Fold.String(s))
 	return norm.NFC.String(foldCherokee(cases.Fold().String(s)))
+}
+
+// firstCombining is the first letter that Unicode composes with the one before it. Below it each is folded by itself.
+const firstCombining = 0x300
+
+// latin has foldAny of each letter below firstCombining. Those above ASCII are made once, with the tables of Unicode, which take
+// thirty times as long for each name that has an umlaut in it.
+var latin = sync.OnceValue(func() *[firstCombining]string {
+	var t [firstCombining]string
+	for r := range rune(firstCombining) {
+		t[r] = foldAny(string(r))
+	}
+	return &t
+})
+
+// foldLatin is foldAny for texts in the letters of Western and Central Europe; ok is false for others.
+func foldLatin(s string) (_ string, ok bool) {
+	t := latin()
+	var short [128]byte
+	b := short[:0]
+	for i, r := range s {
+		switch {
+		case r < utf8.RuneSelf:
+			c := s[i]
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b = append(b, c)
+		case r < firstCombining:
+			b = append(b, t[r]...)
+		default:
+			return "", false
+		}
+	}
+	if string(b) == s {
+		return s, true
+	}
+	return string(b), true
 }
 
 // foldCherokee folds the one script that golang.org/x/text folds in both directions, so that small letters and capitals

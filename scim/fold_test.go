@@ -82,6 +82,30 @@ func TestFoldTwice(t *testing.T) {
 	})
 }
 
+// What is folded letter by letter is what the tables of Unicode make of the whole text.
+func TestFoldLatin(t *testing.T) {
+	for r := range rune(firstCombining) {
+		for _, s := range []string{string(r), "a" + string(r), string(r) + "B", "Ş" + string(r) + "ı"} {
+			got, ok := foldLatin(s)
+			if want := foldAny(s); !ok || got != want {
+				t.Errorf("%+q folds to %+q, %t; by Unicode's tables to %+q", s, got, ok, want)
+			}
+		}
+	}
+	letters := rapid.RuneFrom(nil, &unicode.RangeTable{R16: []unicode.Range16{{Lo: 1, Hi: firstCombining - 1, Stride: 1}}, LatinOffset: 0})
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.StringOf(letters).Draw(t, "s")
+		if got, ok := foldLatin(s); !ok || got != foldAny(s) {
+			t.Fatalf("%+q folds to %+q, %t; by Unicode's tables to %+q", s, got, ok, foldAny(s))
+		}
+	})
+	for _, s := range []string{"e\u0301", "\xff", "ab\xc3", "ＡＢ", "Σίσυφος", "İ\u0307"} {
+		if got, ok := foldLatin(s); ok {
+			t.Errorf("%+q is folded to %+q letter by letter", s, got)
+		}
+	}
+}
+
 func TestFoldAllocatesNothing(t *testing.T) {
 	for _, s := range []string{"bjensen@corp.example", ""} {
 		if n := testing.AllocsPerRun(100, func() { Fold(s) }); n > 0 {
@@ -289,7 +313,7 @@ func TestTermsKeepOrder(t *testing.T) {
 }
 
 func BenchmarkFold(b *testing.B) {
-	for _, s := range []string{"bjensen@corp.example", "BJensen@Corp.example", "Σίσυφος@corp.example"} {
+	for _, s := range []string{"bjensen@corp.example", "BJensen@Corp.example", "Jürgen Schröder", "Σίσυφος@corp.example"} {
 		b.Run(s, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
