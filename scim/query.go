@@ -392,6 +392,7 @@ func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]
 func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool) ([]match, error) {
 	var list []match
 	examined := 0
+	x := s.examiner(tx, q.t, c.base)
 	for rec, err := range tx.Records(q.t.Name) {
 		if err != nil {
 			return nil, err
@@ -399,7 +400,7 @@ func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool
 		if examined++; examined > s.o.MaxScan {
 			return nil, s.tooMany(q)
 		}
-		r, err := s.load(tx, q.t, rec, c.base)
+		r, err := x.load(rec)
 		if err != nil {
 			return nil, err
 		}

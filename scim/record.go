@@ -136,14 +136,38 @@ func (s *Service) loadDecoded(tx *storage.Tx, t *ResourceType, rec storage.Recor
 
 // attach lets r fetch what is linked from tx, of which it sees the state that the transaction sees.
 func (r *Resource) attach(s *Service, tx *storage.Tx, base string) {
-	ref := storage.Ref{Tenant: tx.Tenant(), Kind: r.Type.Name, ID: r.ID}
 	r.load = func(a *Attribute, id string) (Value, error) {
+		ref := storage.Ref{Tenant: tx.Tenant(), Kind: r.Type.Name, ID: r.ID}
 		if a.linked {
 			return s.members(tx, ref, a, id, base)
 		}
 		return s.memberships(tx, ref, a, id, base)
 	}
 	r.resolve = func(a *Attribute, v Value) (Value, error) { return s.resolve(tx, a, v, base) }
+}
+
+// examiner loads one record after the other, and makes no more garbage of it than it must: a query that no index helps reads all
+// records there are.
+type examiner struct {
+	s      *Service
+	tx     *storage.Tx
+	r      Resource
+	stored storedBody
+}
+
+func (s *Service) examiner(tx *storage.Tx, t *ResourceType, base string) *examiner {
+	x := &examiner{s: s, tx: tx, r: Resource{Type: t, base: base}}
+	x.r.attach(s, tx, base)
+	return x
+}
+
+// load is Service.load. The resource is valid until the next call.
+func (x *examiner) load(rec storage.Record) (*Resource, error) {
+	if x.s.limited() || !x.stored.take(x.r.Type, rec.Body) {
+		return x.s.loadDecoded(x.tx, x.r.Type, rec, x.r.base)
+	}
+	x.r.ID, x.r.Stamp, x.r.stored = rec.ID, rec.Stamp, &x.stored
+	return &x.r, nil
 }
 
 // complete sets the attributes that are not part of the body: id, meta and schemas.

@@ -22,13 +22,22 @@ type span struct{ from, end int }
 
 // takeApart finds the values in a body; ok is false if it is in a form that encodeBody does not write.
 func takeApart(t *ResourceType, text []byte) (b *storedBody, ok bool) {
-	b = &storedBody{text, make([]span, len(t.root.Sub))}
+	b = &storedBody{}
+	return b, b.take(t, text)
+}
+
+// take makes b that of another body, which takeApart says more of.
+func (b *storedBody) take(t *ResourceType, text []byte) (ok bool) {
+	if b.text = text; b.spans == nil {
+		b.spans = make([]span, len(t.root.Sub))
+	}
+	clear(b.spans)
 	end, ok := eachMember(t.root, text, 0, func(a *Attribute, from, end int) bool {
 		twice := b.spans[a.index].end != 0
 		b.spans[a.index] = span{from, end}
 		return !twice
 	})
-	return b, ok && end == len(text)
+	return ok && end == len(text)
 }
 
 // raw returns the JSON of a's value, nil if it has none.
@@ -42,6 +51,9 @@ func (b *storedBody) value(a *Attribute) Value {
 	raw := b.raw(a)
 	if len(raw) == 0 {
 		return Value{}
+	}
+	if v, ok := decodeValue(a, raw); ok {
+		return v
 	}
 	n, err := readNode(jsontext.NewDecoder(bytes.NewReader(raw)), 1)
 	if err != nil {
