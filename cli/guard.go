@@ -73,7 +73,19 @@ func guardText(g control.Guard, now time.Time) string {
 		}
 		return text
 	}
-	return fmt.Sprintf("armed: %d of %s in %s", g.Count, plural(int64(g.Most), "change"), g.Window)
+	if g.Problem != "" {
+		return "what is taken away fails: " + g.Problem + "; scimbox guard rearm begins anew"
+	}
+	return fmt.Sprintf("armed: %d of %s in %s", g.Count, plural(int64(g.Most), "change"), guardWindow(g))
+}
+
+// guardWindow prints a window without the units of which it has none.
+func guardWindow(g control.Guard) string {
+	d, err := time.ParseDuration(g.Window)
+	if err != nil {
+		return g.Window
+	}
+	return span(d)
 }
 
 func (a *app) newGuardApprove() *cobra.Command {

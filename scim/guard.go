@@ -3,7 +3,6 @@ package scim
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"net/http"
 	"slices"
@@ -58,6 +57,8 @@ type GuardState struct {
 	// Of one that lets everything through.
 	Until time.Time `json:"until,omitzero"`
 	Left  int       `json:"left,omitempty"` // changes; 0 = any number
+
+	Problem string `json:"problem,omitempty"` // of one that cannot be read
 }
 
 // The states of a guard.
@@ -67,6 +68,9 @@ const (
 	GuardHolding  = "holding"  // it refuses, and waits for a decision
 	GuardRejected = "rejected" // it refuses, as was decided, until it is armed again
 	GuardApproved = "approved" // it lets everything through for a time
+
+	// GuardUnreadable is one whose record cannot be read: what takes something away fails until it is armed again.
+	GuardUnreadable = "unreadable"
 )
 
 // guardRow is the body of the record.
@@ -168,17 +172,30 @@ func (g *guardRow) judge(now time.Time, o GuardOptions, most, n int) (word strin
 	return GuardArmed, true
 }
 
+// unreadableError says that the record of a guard is damaged, or of a later version.
+type unreadableError struct{ err error }
+
+func (e *unreadableError) Error() string {
+	return "the state of the guard against mass changes cannot be read: " + e.err.Error()
+}
+
+func (e *unreadableError) Unwrap() error { return e.err }
+
 func loadGuard(tx *storage.Tx) (guardRow, storage.Stamp, error) {
 	var g guardRow
 	rec, err := tx.Get(guardKind, guardID)
 	if isNotFound(err) {
 		return g, storage.Stamp{}, nil
 	}
+	var damage *storage.DamageError
+	if err != nil && !errors.As(err, &damage) {
+		return g, rec.Stamp, err
+	}
 	if err == nil {
 		err = json.Unmarshal(rec.Body, &g)
 	}
 	if err != nil {
-		return g, rec.Stamp, fmt.Errorf("the state of the guard against mass changes cannot be read: %w", err)
+		return g, rec.Stamp, &unreadableError{err}
 	}
 	return g, rec.Stamp, nil
 }
@@ -359,11 +376,17 @@ func (s *Service) Guard(ctx context.Context, tenant string) (GuardState, error) 
 		return st, nil
 	}
 	err := s.store.View(ctx, tenant, func(tx *storage.Tx) error {
-		g, _, err := loadGuard(tx)
+		users, err := tx.Count("User")
 		if err != nil {
 			return err
 		}
-		users, err := tx.Count("User")
+		st.Most, st.Window = s.o.Guard.most(users), s.o.Guard.Window.String()
+		g, _, err := loadGuard(tx)
+		var unreadable *unreadableError
+		if errors.As(err, &unreadable) {
+			st.State, st.Problem = GuardUnreadable, err.Error()
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -372,7 +395,7 @@ func (s *Service) Guard(ctx context.Context, tenant string) (GuardState, error) 
 		if st.State = g.State; g.State == "" {
 			st.State = GuardArmed
 		}
-		st.Count, st.Most, st.Window = g.count(now, s.o.Guard.Window), s.o.Guard.most(users), s.o.Guard.Window.String()
+		st.Count = g.count(now, s.o.Guard.Window)
 		st.Since, st.Held, st.Actor, st.Until, st.Left = g.Since, g.Held, g.Actor, g.Until, g.Left
 		return nil
 	})

@@ -384,6 +384,10 @@ func TestGuardThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.ask("DELETE", "/Users/"+u[0], "").want(500)
+	// It is told of as one that needs somebody, rather than hiding those of the other tenants.
+	if g := h.guardIs(GuardUnreadable, 0); !strings.Contains(g.Problem, "cannot be read") {
+		t.Errorf("%+v", g)
+	}
 	h.decide(GuardDecision{State: GuardArmed})
 	h.ask("DELETE", "/Users/"+u[0], "").want(204)
 }

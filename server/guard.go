@@ -52,6 +52,30 @@ func (r *resources) guards(ctx context.Context) ([]control.Guard, error) {
 	return list, nil
 }
 
+// tellHeld says at a start what the log of the run before has said: that somebody has to decide.
+func (s *Server) tellHeld(ctx context.Context) error {
+	guard := s.house.resources().guard()
+	if guard == nil {
+		return nil
+	}
+	all, err := guard.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range all {
+		switch g.State {
+		case scim.GuardHolding:
+			s.o.Logger.Warn("the guard against mass changes goes on holding back what is deactivated, deleted or removed until it is decided: scimbox guard approve, or scimbox guard reject",
+				"tenant", g.Tenant, "since", g.Since, "token", g.Actor, "held", g.Held)
+		case scim.GuardRejected:
+			s.o.Logger.Warn("the guard against mass changes goes on refusing what is deactivated, deleted or removed, as was decided, until scimbox guard rearm", "tenant", g.Tenant, "since", g.Since)
+		case scim.GuardUnreadable:
+			s.o.Logger.Error("the guard against mass changes cannot be read, and what is deactivated, deleted or removed fails, until scimbox guard rearm", "tenant", g.Tenant, "error", g.Problem)
+		}
+	}
+	return nil
+}
+
 func (r *resources) decide(ctx context.Context, tenant string, by storage.Origin, d control.GuardDecision) (control.Guard, error) {
 	s, _, err := r.open(ctx)
 	if err != nil {

@@ -115,6 +115,11 @@ func (s *Server) measureStore(ctx context.Context, st *metrics.State) error {
 	if err != nil {
 		return err
 	}
+	if backend := s.house.resources().guard(); backend != nil {
+		if st.Guards, err = backend.Status(ctx); err != nil {
+			return err
+		}
+	}
 	if st.Deadlines, err = s.house.Tokens.Deadlines(ctx); err != nil {
 		return err
 	}

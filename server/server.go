@@ -171,6 +171,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err = s.secure(); err != nil {
 		return err
 	}
+	if err = s.tellHeld(ctx); err != nil {
+		return err
+	}
 	s.house.startBackups()
 	// Last, because a secret that was made and then not shown is lost.
 	return s.firstStart(ctx)

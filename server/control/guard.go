@@ -1,10 +1,12 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"scimbox/storage"
@@ -19,7 +21,7 @@ type GuardBackend struct {
 // Guard is what the guard of a tenant knows.
 type Guard struct {
 	Tenant string `json:"tenant"`
-	State  string `json:"state"` // armed, holding, rejected or approved
+	State  string `json:"state"` // one of GuardStates
 	Count  int    `json:"count"` // changes in the window
 	Most   int    `json:"most"`  // that may be
 	Window string `json:"window"`
@@ -32,10 +34,29 @@ type Guard struct {
 	// Of one that lets everything through.
 	Until time.Time `json:"until,omitzero"`
 	Left  int       `json:"left,omitempty"` // changes; 0 = any number
+
+	Problem string `json:"problem,omitempty"` // of one that cannot be read
 }
 
-// Holds reports whether changes are refused.
-func (g Guard) Holds() bool { return g.State == "holding" || g.State == "rejected" }
+// GuardStates are what a guard can do: count; refuse and wait for a decision; refuse as was decided; let everything through; and fail
+// because its record cannot be read.
+var GuardStates = []string{"armed", "holding", "rejected", "approved", "unreadable"}
+
+// Urgency is how much a guard needs somebody: 2 waits for a person, 1 refuses or lets through as one has decided, 0 counts.
+func (g Guard) Urgency() int {
+	switch g.State {
+	case "holding", "unreadable":
+		return 2
+	case "rejected", "approved":
+		return 1
+	}
+	return 0
+}
+
+// MostUrgent orders guards by who needs somebody first, and then by who is nearest to it.
+func MostUrgent(a, b Guard) int {
+	return cmp.Or(cmp.Compare(b.Urgency(), a.Urgency()), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Tenant, b.Tenant))
+}
 
 // GuardDecision is what a person decides about the guard of a tenant.
 type GuardDecision struct {
@@ -57,6 +78,24 @@ func (d GuardDecision) check() error {
 		return &Error{Invalid, fmt.Sprintf("%d is no number of changes", d.Changes)}
 	}
 	return nil
+}
+
+// Order does what a person has decided about the guard of a tenant, if it is a decision and somebody is there whom it is about.
+func (b *GuardBackend) Order(ctx context.Context, tenant string, by storage.Origin, d GuardDecision) (Guard, error) {
+	if b == nil {
+		return Guard{}, errNoGuard
+	}
+	if err := d.check(); err != nil {
+		return Guard{}, err
+	}
+	known, err := b.Status(ctx)
+	if err != nil {
+		return Guard{}, err
+	}
+	if !slices.ContainsFunc(known, func(g Guard) bool { return g.Tenant == tenant }) {
+		return Guard{}, &Error{NotFound, fmt.Sprintf("no tenant %q holds anything; scimbox guard status lists those that do", tenant)}
+	}
+	return b.Decide(ctx, tenant, by, d)
 }
 
 // Guards tells of the guards of all tenants.
@@ -88,26 +127,10 @@ func (h *handler) decideGuard(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &d); err != nil {
 		return err
 	}
-	if h.Guard == nil {
-		return errNoGuard
-	}
-	if err := d.check(); err != nil {
-		return err
-	}
-	tenant := r.PathValue("tenant")
-	known, err := h.Guard.Status(r.Context())
+	g, err := h.Guard.Order(r.Context(), r.PathValue("tenant"), Origin, d)
 	if err != nil {
 		return err
 	}
-	for _, g := range known {
-		if g.Tenant == tenant {
-			g, err := h.Guard.Decide(r.Context(), tenant, Origin, d)
-			if err != nil {
-				return err
-			}
-			h.answer(w, http.StatusOK, g)
-			return nil
-		}
-	}
-	return &Error{NotFound, fmt.Sprintf("no tenant %q holds anything; scimbox guard status lists those that do", tenant)}
+	h.answer(w, http.StatusOK, g)
+	return nil
 }

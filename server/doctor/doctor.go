@@ -108,6 +108,7 @@ var checks = []struct {
 	{"data directory", (*patient).directory},
 	{"configuration", (*patient).configuration},
 	{"free space", (*patient).space},
+	{"mass changes", (*patient).guards},
 	{"public address", (*patient).address},
 	{"dns", (*patient).name},
 	{"port", (*patient).port},

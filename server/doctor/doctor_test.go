@@ -128,6 +128,7 @@ func healthy(t *testing.T) *installation {
 		Store: store, Tokens: tokens, Version: "1", Data: "data", TTL: 90 * day, Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
 		Server: func() control.Server { return i.server },
 	}
+	i.guards(control.Guard{Tenant: "default", State: "armed", Most: 20})
 	i.server = control.Server{PID: 7, Listen: "[::]:443"}
 	i.tls = &tls.Config{Certificates: []tls.Certificate{i.root.issue(t, hostname, -10*day, 80*day)}}
 	i.create("entra", auth.ScopeWrite, 90*day)
@@ -145,6 +146,11 @@ func healthy(t *testing.T) *installation {
 		Limit: 20 * time.Second,
 	}
 	return i
+}
+
+// guards makes the guard against mass changes say something.
+func (i *installation) guards(all ...control.Guard) {
+	i.backend.Guard = &control.GuardBackend{Status: func(context.Context) ([]control.Guard, error) { return all, nil }}
 }
 
 func (i *installation) create(name string, scope auth.Scope, ttl time.Duration) auth.Token {
@@ -310,6 +316,15 @@ func TestFindings(t *testing.T) {
 		{"no configuration", func(i *installation) { i.ConfigFile += ".none" }, "configuration", Fail, "cannot be looked at", "as the user", ""},
 		{"configuration for all to change", func(i *installation) { chmod(i.t, i.ConfigFile, 0o666) }, "configuration", Fail, "others can change", "chmod 0640 ", ""},
 		{"configuration for all to read", func(i *installation) { chmod(i.t, i.ConfigFile, 0o644) }, "configuration", Warn, "everybody", "chmod 0640 ", ""},
+
+		{"a guard that holds", func(i *installation) {
+			i.guards(control.Guard{Tenant: "quiet", State: "armed"}, control.Guard{Tenant: "acme", State: "holding", Since: time.Now(), Held: "delete of the User 7", Actor: "aaaaaaaaaaaa"})
+		}, "mass changes", Fail, "tenant acme: what is deactivated, deleted or removed is held back since", "scimbox guard approve --tenant acme if it is meant", ""},
+		{"a guard that was told to", func(i *installation) { i.guards(control.Guard{Tenant: "acme", State: "rejected"}) }, "mass changes", Warn, "is refused since", "scimbox guard rearm --tenant acme", ""},
+		{"a guard that lets through", func(i *installation) { i.guards(control.Guard{Tenant: "acme", State: "approved"}) }, "mass changes", Warn, "let through until", "rearm --tenant acme", ""},
+		{"a guard that cannot be read", func(i *installation) {
+			i.guards(control.Guard{Tenant: "acme", State: "unreadable", Problem: "no JSON"})
+		}, "mass changes", Fail, "fails: no JSON", "scimbox guard rearm --tenant acme", ""},
 
 		{"no name", func(i *installation) { i.PublicURL = "" }, "public address", Fail, "nobody has said", `hostname = "scim.example.com"`, TenantURL},
 		{"an odd address", func(i *installation) { i.PublicURL = "https://%zz" }, "public address", Fail, "is no address", "public_url", TenantURL},

@@ -43,11 +43,12 @@ func full() *State {
 			{ID: "dddddddddddd", Name: "old", Tenant: "default", Expires: now.Add(96 * time.Hour), Successor: "aaaaaaaaaaaa", Rotated: now},
 		},
 		Contacts: []control.ClientContact{
-			{Contact: activity.Contact{Token: "aaaaaaaaaaaa", Tenant: "default", Last: now, Rhythm: activity.Seconds{Duration: 40 * time.Minute}, Client: "192.0.2.7", Agent: "ada"}, Name: "entra", Overdue: true},
+			{Contact: activity.Contact{Token: "aaaaaaaaaaaa", Tenant: "default", Last: now, Rhythm: activity.Seconds{Duration: 40 * time.Minute}, Client: "192.0.2.7", Agent: "grace"}, Name: "entra", Overdue: true},
 			{Contact: activity.Contact{Token: "eeeeeeeeeeee", Tenant: "default", Last: now}, Name: "revoked", Ended: true},
 		},
 		Backups:     backup.State{Kept: 2, Last: &backup.Done{Created: now, Size: 99}, Failure: &backup.Failure{At: now}, Failures: 4},
 		BackupEvery: 24 * time.Hour, Activity: activity.Stats{Size: 8, Dropped: 2, Suppressed: 3}, Unknown: 6,
+		Guards: []control.Guard{{Tenant: "default", State: "holding", Count: 498, Most: 500, Held: "delete of the User grace", Actor: "aaaaaaaaaaaa"}},
 	}
 }
 
@@ -120,13 +121,16 @@ func TestState(t *testing.T) {
 		"scimbox_backups_kept": 2, "scimbox_backup_failing": 1, "scimbox_backup_failures_total": 4,
 		"scimbox_activity_size_bytes": 8, "scimbox_activity_dropped_total": 2, "scimbox_activity_suppressed_total": 3,
 		"scimbox_unknown_attributes_total": 6, "scimbox_series_left_out": 0,
+		"scimbox_guard_state state=holding tenant=default": 1, "scimbox_guard_state state=armed tenant=default": 0,
+		"scimbox_guard_state state=rejected tenant=default": 0, "scimbox_guard_state state=approved tenant=default": 0,
+		"scimbox_guard_changes tenant=default": 498, "scimbox_guard_changes_allowed tenant=default": 500,
 	} {
 		if v, ok := got[key]; !ok || v != want {
 			t.Errorf("%s: %v (shown: %v), want %v", key, v, ok, want)
 		}
 	}
 	for key := range got {
-		for _, not := range []string{"$", "192.0.2.7", "ada", "revoked"} {
+		for _, not := range []string{"$", "192.0.2.7", "grace", "revoked"} {
 			if strings.Contains(key, not) {
 				t.Errorf("%s has %q in it", key, not)
 			}
@@ -141,7 +145,7 @@ func TestUnknownState(t *testing.T) {
 		t.Errorf("a store that cannot be read is up: %v, %v", v, ok)
 	}
 	for key := range got {
-		for _, not := range []string{"journal", "disk_free", "store_size", "resources", "backup_last", "certificate", "token", "client"} {
+		for _, not := range []string{"journal", "disk_free", "store_size", "resources", "backup_last", "certificate", "token", "client", "guard"} {
 			if strings.HasPrefix(key, "scimbox_"+not) {
 				t.Errorf("%s is shown", key)
 			}
@@ -158,8 +162,10 @@ func TestBoundedState(t *testing.T) {
 		name := fmt.Sprintf("t%05d", i)
 		s.Store.Counts[name] = map[string]int64{"User": 1}
 		s.Deadlines = append(s.Deadlines, auth.Deadline{ID: name, Name: name, Tenant: name, Expires: now.Add(time.Duration(i) * time.Hour)})
+		s.Guards = append(s.Guards, control.Guard{Tenant: name, State: "armed", Count: i % 5, Most: 20})
 		s.Contacts = append(s.Contacts, control.ClientContact{Contact: activity.Contact{Token: name, First: now.Add(time.Duration(i)), Last: now, Rhythm: activity.Seconds{Duration: 1}}})
 	}
+	s.Guards[778].State, s.Guards[779].State = "rejected", "holding"
 	s.Store.Counts["t00777"]["User"] = 1000 // the largest is among those that are shown
 	s.Certificates = append(s.Certificates, s.Certificates[0])
 	got := series(t, busy(s))
@@ -175,14 +181,19 @@ func TestBoundedState(t *testing.T) {
 	if sum != many+999 || got["scimbox_resources tenant=t00777 type=User"] != 1000 || got["scimbox_resources tenant="+others+" type=User"] != many-most {
 		t.Errorf("%v resources, want %v; %v of others", sum, many+999, got["scimbox_resources tenant="+others+" type=User"])
 	}
-	if left := got["scimbox_series_left_out"]; left != 3*(many-most)+1 {
+	if left := got["scimbox_series_left_out"]; left != 4*(many-most)+1+1 {
 		t.Errorf("%v left out", left)
 	}
-	if n > 6*most {
+	if n > 13*most {
 		t.Errorf("%d series", n)
 	}
 	if _, ok := got["scimbox_token_expiry_timestamp_seconds id=t00000 kind=token name=t00000 replaced=no tenant=t00000"]; !ok {
 		t.Error("the token that ends first is left out")
+	}
+	for _, key := range []string{"state=rejected tenant=t00777", "state=holding tenant=t00778", "state=holding tenant=default", "state=armed tenant=t00004"} {
+		if got["scimbox_guard_state "+key] != 1 {
+			t.Errorf("the guard that somebody should look at is left out: %s", key)
+		}
 	}
 }
 

@@ -38,7 +38,8 @@ type State struct {
 	Backups      backup.State
 	BackupEvery  time.Duration // 0 = none are made by themselves
 	Activity     activity.Stats
-	Unknown      int64 // attributes that no schema has and clients have sent
+	Guards       []control.Guard // of all tenants, nil = there is none
+	Unknown      int64           // attributes that no schema has and clients have sent
 }
 
 // Connections are those to all listeners but that of the metrics.
@@ -68,6 +69,7 @@ var figures = struct {
 	certificate, problem, token, contact, rhythm, overdue              figure
 	backupEvery, backupLast, backupSize, backupKept, failing, failures figure
 	activitySize, dropped, suppressed, unknown                         figure
+	guard, guardChanges, guardAllowed                                  figure
 	left                                                               figure
 }{
 	open:    gauge("connections_open", "Open connections to all listeners but this one."),
@@ -101,6 +103,10 @@ var figures = struct {
 	suppressed:   count("activity_suppressed_total", "Refused requests that were not kept because there were too many like them."),
 	unknown:      count("unknown_attributes_total", "Attributes that clients have sent and no schema has; scimbox status says which."),
 
+	guard:        gauge("guard_state", "1 for what the guard against mass changes does: armed, holding, rejected, approved or unreadable.", "tenant", "state"),
+	guardChanges: gauge("guard_changes", "Users deactivated, resources deleted and members removed in the guard's window.", "tenant"),
+	guardAllowed: gauge("guard_changes_allowed", "How many of them there may be.", "tenant"),
+
 	left: gauge("series_left_out", "Tenants, tokens, clients and certificates that are not shown because there are too many."),
 }
 
@@ -110,7 +116,7 @@ func all() []figure {
 	return []figure{
 		f.open, f.refused, f.up, f.sequence, f.first, f.size, f.free, f.need, f.readOnly, f.resources, f.certificate, f.problem, f.token,
 		f.contact, f.rhythm, f.overdue, f.backupEvery, f.backupLast, f.backupSize, f.backupKept, f.failing, f.failures, f.activitySize, f.dropped,
-		f.suppressed, f.unknown, f.left,
+		f.suppressed, f.unknown, f.guard, f.guardChanges, f.guardAllowed, f.left,
 	}
 }
 
@@ -182,7 +188,7 @@ func (s *State) show(to emit) {
 		}
 		to(f.problem, yes(c.Problem != ""), name, c.Mode)
 	}
-	left += s.showDeadlines(to) + s.showContacts(to)
+	left += s.showDeadlines(to) + s.showContacts(to) + s.showGuards(to)
 	s.showBackups(to)
 	to(f.activitySize, float64(s.Activity.Size))
 	to(f.dropped, float64(s.Activity.Dropped))
@@ -251,6 +257,22 @@ func (s *State) showContacts(to emit) (left int) {
 			to(figures.rhythm, c.Rhythm.Seconds(), c.Token, c.Name, c.Tenant)
 		}
 		to(figures.overdue, yes(c.Overdue), c.Token, c.Name, c.Tenant)
+	}
+	return 0
+}
+
+// showGuards shows those first that somebody has to decide about, and then those that are nearest to it.
+func (s *State) showGuards(to emit) (left int) {
+	guards := slices.SortedFunc(slices.Values(s.Guards), control.MostUrgent)
+	for i, g := range guards {
+		if i == most {
+			return len(guards) - most
+		}
+		for _, state := range control.GuardStates {
+			to(figures.guard, yes(g.State == state), g.Tenant, state)
+		}
+		to(figures.guardChanges, float64(g.Count), g.Tenant)
+		to(figures.guardAllowed, float64(g.Most), g.Tenant)
 	}
 	return 0
 }
