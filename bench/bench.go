@@ -3,6 +3,7 @@
 //
 //	bench.go      Options, Report, Run: the order of things
 //	scenario.go   what is measured, one function each, and its goal
+//	growth.go     of these, what is to cost the same however many users there are
 //	limit.go      what the machine could do at best
 //	child.go      the process that is measured: start, stop, memory
 //	load.go       connections that send requests one after the other, and how long each took
@@ -66,20 +67,26 @@ type Result struct {
 // Worse is a ratio that has got worse.
 type Worse struct {
 	Name     string
-	Was, Now float64
+	Was, Now float64 // Now is 0 if it was not measured
 }
 
-// Compare returns what is worse in r than it was in an earlier report, by more than the part of it that is tolerated: 0.25 is
-// a quarter. Ratios alone are compared; how fast two machines are says nothing of the program.
+// Compare returns what is worse in r than it was in an earlier report with as many users, by more than the part of it that is
+// tolerated: 0.25 is a quarter. Ratios alone are compared; how fast two machines are says nothing of the program. One that says
+// that something does not grow is worse only if it misses its goal too: between 0.8 and 1 there is nothing but chance. What is not
+// measured any more is worse.
 func (r *Report) Compare(earlier *Report, tolerated float64) (worse []Worse) {
-	for _, now := range r.Results {
-		i := slices.IndexFunc(earlier.Results, func(x Result) bool { return x.Name == now.Name })
-		if i < 0 || now.Ratio == 0 || earlier.Results[i].Ratio == 0 {
+	for _, was := range earlier.Results {
+		if was.Ratio == 0 {
 			continue
 		}
-		was := earlier.Results[i].Ratio
-		if !now.Lower && now.Ratio < was*(1-tolerated) || now.Lower && now.Ratio > was*(1+tolerated) {
-			worse = append(worse, Worse{now.Name, was, now.Ratio})
+		i := slices.IndexFunc(r.Results, func(x Result) bool { return x.Name == was.Name })
+		if i < 0 {
+			worse = append(worse, Worse{was.Name, was.Ratio, 0})
+			continue
+		}
+		now := r.Results[i]
+		if !now.Lower && now.Ratio < was.Ratio*(1-tolerated) || now.Lower && now.Ratio > was.Ratio*(1+tolerated) && !now.Met {
+			worse = append(worse, Worse{was.Name, was.Ratio, now.Ratio})
 		}
 	}
 	return worse

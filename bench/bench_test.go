@@ -8,20 +8,23 @@ import (
 )
 
 func TestCompare(t *testing.T) {
-	earlier := &Report{Results: []Result{{Name: "read", Ratio: 0.8}, {Name: "page", Ratio: 1, Lower: true}, {Name: "start", P50: time.Second}, {Name: "gone", Ratio: 1}}}
+	earlier := &Report{Results: []Result{{Name: "read", Ratio: 0.8}, {Name: "page", Ratio: 1, Lower: true}, {Name: "start", P50: time.Second}, {Name: "gone", Ratio: 0.5}}}
+	gone := Worse{"gone", 0.5, 0}
 	for name, test := range map[string]struct {
 		read, page float64
+		met        bool
 		want       []Worse
 	}{
-		"the same":        {0.8, 1, nil},
-		"a little worse":  {0.61, 1.24, nil},
-		"better":          {1.6, 0.5, nil},
-		"slower":          {0.59, 1, []Worse{{"read", 0.8, 0.59}}},
-		"deeper is worse": {0.8, 1.26, []Worse{{"page", 1, 1.26}}},
-		"both":            {0.1, 9, []Worse{{"read", 0.8, 0.1}, {"page", 1, 9}}},
+		"the same":                    {0.8, 1, true, nil},
+		"a little worse":              {0.61, 1.24, false, nil},
+		"better":                      {1.6, 0.5, true, nil},
+		"slower":                      {0.59, 1, true, []Worse{{"read", 0.8, 0.59}}},
+		"deeper is worse":             {0.8, 1.26, false, []Worse{{"page", 1, 1.26}}},
+		"grows, but less than it may": {0.8, 1.26, true, nil},
+		"both":                        {0.1, 9, false, []Worse{{"read", 0.8, 0.1}, {"page", 1, 9}}},
 	} {
-		now := &Report{Results: []Result{{Name: "read", Ratio: test.read}, {Name: "page", Ratio: test.page, Lower: true}, {Name: "start", P50: time.Hour}, {Name: "new", Ratio: 0.1}}}
-		if diff := cmp.Diff(test.want, now.Compare(earlier, 0.25)); diff != "" {
+		now := &Report{Results: []Result{{Name: "page", Ratio: test.page, Lower: true, Met: test.met}, {Name: "read", Ratio: test.read, Met: true}, {Name: "start", P50: time.Hour}, {Name: "new", Ratio: 0.1}}}
+		if diff := cmp.Diff(append(test.want, gone), now.Compare(earlier, 0.25)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}

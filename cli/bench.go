@@ -53,6 +53,9 @@ them is more than a quarter worse.`,
 				if earlier, err = readReport(against); err != nil {
 					return &control.Error{Code: control.Invalid, Message: "--against: " + err.Error()}
 				}
+				if earlier.Users != o.Users {
+					return &control.Error{Code: control.Invalid, Message: fmt.Sprintf("--against: %s was measured with %d users and this is to be with %d; ratios compare only with as many: --users %[2]d", against, earlier.Users, o.Users)}
+				}
 			}
 			if o.Program, err = os.Executable(); err != nil {
 				return err
@@ -110,6 +113,10 @@ func readReport(file string) (*bench.Report, error) {
 func compared(now, earlier *bench.Report) error {
 	var lines []string
 	for _, w := range now.Compare(earlier, 0.25) {
+		if w.Now == 0 {
+			lines = append(lines, w.Name+" is not measured any more")
+			continue
+		}
 		lines = append(lines, fmt.Sprintf("%s: the ratio was %.2f and is %.2f", w.Name, w.Was, w.Now))
 	}
 	if len(lines) == 0 {
