@@ -55,7 +55,7 @@ type Result struct {
 	PerSecond float64       `json:"perSecond,omitempty"` // operations; 0 where something else is measured
 	P50       time.Duration `json:"p50,omitempty"`       // nanoseconds
 	P99       time.Duration `json:"p99,omitempty"`
-	Memory    int64         `json:"memory,omitempty"` // bytes of the server at the end, file pages left out; 0 = not known here
+	Memory    int64         `json:"memory,omitempty"` // bytes of the server at its peak, file pages left out; 0 = not known here
 	Value     string        `json:"value,omitempty"`  // what was measured if it is no rate: "212 MB"
 	Limit     string        `json:"limit,omitempty"`  // what it is compared with, and its figure
 	Ratio     float64       `json:"ratio,omitempty"`  // of the result and the limit
@@ -141,6 +141,9 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	r.steps = len(scenarios)
 	for _, s := range scenarios {
 		o.Progress(s.name, float64(r.step)/float64(r.steps))
+		if r.server != nil {
+			r.server.peak() // what was before is another scenario's
+		}
 		if err := s.measure(ctx, r); err != nil {
 			return r.report, fmt.Errorf("%s: %w", s.name, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"scimbox/auth"
@@ -26,22 +27,58 @@ type child struct {
 	addr   string
 	token  string
 	opened time.Duration // from the start of the process to the first answer of 200
+
+	most  atomic.Int64 // memory since peak was asked last
+	done  chan struct{}
+	ended sync.Once
+}
+
+// sampling is how often the memory of the process is looked at.
+const sampling = 20 * time.Millisecond
+
+// watch looks at the memory of the process until it has ended.
+func (c *child) watch() {
+	tick := time.NewTicker(sampling)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
+			if n := c.memory(); n > c.most.Load() {
+				c.most.Store(n)
+			}
+		}
+	}
+}
+
+// peak returns the most memory that the process has had since peak was asked last; see memory.
+func (c *child) peak() int64 { return max(c.most.Swap(0), c.memory()) }
+
+// wait waits for the end of the process.
+func (c *child) wait() error {
+	err := c.cmd.Wait()
+	c.ended.Do(func() { close(c.done) })
+	return err
 }
 
 const patience = 2 * time.Minute // for a start with millions of users on a slow disk
 
-// spawn starts the program with arguments, none of the settings of whoever measures, and standard output to out.
-func spawn(program string, out io.Writer, args ...string) (*child, error) {
-	c := &child{cmd: exec.Command(program, args...)}
+// spawn starts the program with arguments and none of the settings of whoever measures. What it prints goes nowhere: each request
+// writes its line, as it does for an operator, and nothing else of the machine is spent on reading it.
+func spawn(program string, args ...string) (*child, error) {
+	c := &child{cmd: exec.Command(program, args...), done: make(chan struct{})}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "SCIMBOX_") {
 			c.cmd.Env = append(c.cmd.Env, e)
 		}
 	}
-	// Each request writes its line, as it does for an operator; nobody reads it.
 	c.cmd.Env = append(c.cmd.Env, settings...)
-	c.cmd.Stdout = out
-	return c, c.cmd.Start()
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go c.watch()
+	return c, nil
 }
 
 // settings differ from the defaults where those would stand in the way of being measured.
@@ -54,7 +91,7 @@ func startServer(ctx context.Context, program, version, data string) (*child, er
 		return nil, err
 	}
 	begin := time.Now()
-	c, err := spawn(program, io.Discard, "serve", "--data", data, "--listen", addr)
+	c, err := spawn(program, "serve", "--data", data, "--listen", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +119,7 @@ func startLimit(ctx context.Context, program, body string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := spawn(program, io.Discard, "bench", "limit", "--listen", addr, "--body", body)
+	c, err := spawn(program, "bench", "limit", "--listen", addr, "--body", body)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +174,7 @@ func (c *child) stop() error {
 	if err := interrupt(c.cmd.Process); err != nil {
 		return errors.Join(err, c.kill())
 	}
-	if err := c.cmd.Wait(); err != nil {
+	if err := c.wait(); err != nil {
 		return fmt.Errorf("the server did not stop in order: %w", err)
 	}
 	return nil
@@ -149,7 +186,7 @@ func (c *child) kill() error {
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
-	_ = c.cmd.Wait() // its error says that it was killed
+	_ = c.wait() // its error says that it was killed
 	return err
 }
 
