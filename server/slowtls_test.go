@@ -84,6 +84,14 @@ func TestSlowClientsWithTLS(t *testing.T) {
 			}
 			return closes(t, c)
 		}, 60 * time.Second, 2*time.Minute + 10*time.Second},
+		{"HTTP/2, headers without an end", func(t *testing.T, p *pipes) time.Duration {
+			c := connect(t, p, "h2")
+			// HEADERS of stream 1 with :method GET and no END_HEADERS, and then CONTINUATIONs of nothing.
+			if _, err := io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x01\x01\x01\x00\x00\x00\x01\x82"); err != nil {
+				t.Fatal(err)
+			}
+			return until(c, "\x00\x00\x00\x09\x00\x00\x00\x00\x01")
+		}, 60 * time.Second, 2*time.Minute + 10*time.Second},
 		{"HTTP/2, a body without an end", func(t *testing.T, p *pipes) time.Duration {
 			web := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return connect(t, p, "h2"), nil }}
 			defer web.CloseIdleConnections()
