@@ -332,6 +332,7 @@ func TestFirstHour(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	cfg := config.Default()
 	cfg.Listen, cfg.Data, cfg.Storage.MinFree.Bytes = "127.0.0.1:0", filepath.Join(t.TempDir(), "data"), 0
+	cfg.Guard.Enabled, cfg.Guard.MaxChanges = true, 10
 	if *screenshots != "" {
 		// Both stand in the pictures.
 		cfg.Listen, cfg.Data = "127.0.0.1:8080", filepath.Join(os.TempDir(), "scimbox-data")
@@ -513,6 +514,37 @@ func TestFirstHour(t *testing.T) {
 	close(quit)
 	if why, bad := <-failed; bad {
 		t.Errorf("a call of the client failed: %s", why)
+	}
+
+	// A mass change is held back, and let through by whoever looks at what it is.
+	everybody := func() int {
+		status, _ := e.patch("/Groups/"+groups[1], `{"op":"Remove","path":"members"}`)
+		return status
+	}
+	if status := everybody(); status != 429 {
+		t.Fatalf("all members of a group are removed: %d", status)
+	}
+	c.open(base + "/console/health")
+	c.shows("Mass changes in default")
+	c.everywhere("guards", base+"/console/guard")
+	c.everywhere("guard", base+"/console/guard/default")
+	c.look("light", 1180, 800)
+	c.open(base + "/console/guard")
+	c.shows("holds back")
+	c.press(`table a[href="/console/guard/default"]`)
+	c.shows("patch of the Group " + groups[1])
+	c.press(`section[aria-labelledby="approve"] summary`)
+	c.accessible("guard, the confirmation")
+	c.press(`form[action$="/approve"] button`)
+	c.shows("For 1 hour everything is let through")
+	if status := everybody(); status != 204 && status != 200 {
+		t.Errorf("what was approved: %d", status)
+	}
+	c.press(`section[aria-labelledby="rearm"] summary`)
+	c.press(`form[action$="/rearm"] button`)
+	c.shows("counts anew from nothing")
+	for _, name := range []string{"adele.vance", "lee.gu", "johanna.lorenz"} {
+		e.patch("/Groups/"+groups[1], `{"op":"Add","path":"members","value":[{"value":"`+ids[name]+`"}]}`)
 	}
 
 	// Every page, for everybody.

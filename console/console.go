@@ -29,6 +29,9 @@ type Options struct {
 	// Activity tells what was done and what was refused.
 	Activity *activity.Reader
 
+	// Guard is the guard against mass changes, nil if it is off.
+	Guard *control.GuardBackend
+
 	Version   string
 	PublicURL string                       // scheme and host that browsers know the server by, "" if nobody has said
 	TenantURL func() string                // what clients are configured with
@@ -77,6 +80,9 @@ func New(o Options) (*Console, error) {
 		"GET /console/tokens/{id}":                      c.token,
 		"POST /console/tokens/{id}/revoke":              c.revokeToken,
 		"POST /console/tokens/{id}/rotate":              c.rotateToken,
+		"GET /console/guard":                            c.guards,
+		"GET /console/guard/{which}":                    c.guard,
+		"POST /console/guard/{which}/{decision}":        c.decideGuard,
 		"GET /console/backups":                          c.backups,
 		"GET /console/tenants":                          c.tenants,
 		"GET /console/health":                           c.health,

@@ -11,6 +11,7 @@
 //	history.go     changes as sentences and differences, from the journal
 //	activity.go    what was done and what was refused, from package activity
 //	tokens.go      tokens: make, show once, rotate, revoke
+//	guard.go       the guard against mass changes: what it holds back, and the decision
 //	health.go      store, tokens near their end, clients that are late; tenants, backups
 //	templates/  static/    HTML, one style sheet, one script
 //

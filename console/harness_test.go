@@ -31,6 +31,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const own = `{"schemas": [{"id": "urn:example:params:scim:schemas:extension:acme:2.0:User", "name": "Acme", "extends": "User",
 	"attributes": [{"name": "badge", "description": "Number on the <b>badge</b>"}, {"name": "starts", "type": "dateTime"}]}]}`
 
+// guardMost is how much may be taken away in a house before its guard holds the rest back.
+const guardMost = 5
+
 // house is a console with everything that it shows.
 type house struct {
 	t        *testing.T
@@ -77,10 +80,27 @@ func openHouse(t *testing.T, change func(*Options)) *house {
 		t.Fatal(err)
 	}
 	h.tokens = auth.New(h.store, auth.Options{Cost: 4, Clock: h.clock, ValidPreset: scim.ValidPreset, Logger: logger})
-	if h.service, err = scim.NewService(t.Context(), h.store, types, scim.Options{Clock: h.clock, Logger: logger}); err != nil {
+	if h.service, err = scim.NewService(t.Context(), h.store, types, scim.Options{Clock: h.clock, Logger: logger, Guard: scim.GuardOptions{MaxChanges: guardMost, Window: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
-	backend := &control.Backend{Store: h.store, Tokens: h.tokens, Version: "test", Data: "data", Clock: h.clock, Logger: logger, Server: func() control.Server {
+	guard := &control.GuardBackend{
+		Status: func(ctx context.Context) ([]control.Guard, error) {
+			var all []control.Guard
+			for _, tenant := range []string{"acme", "default"} {
+				g, err := h.service.Guard(ctx, tenant)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, control.Guard(g))
+			}
+			return all, nil
+		},
+		Decide: func(ctx context.Context, tenant string, by storage.Origin, d control.GuardDecision) (control.Guard, error) {
+			g, err := h.service.Decide(ctx, tenant, by, scim.GuardDecision(d))
+			return control.Guard(g), err
+		},
+	}
+	backend := &control.Backend{Guard: guard, Store: h.store, Tokens: h.tokens, Version: "test", Data: "data", Clock: h.clock, Logger: logger, Server: func() control.Server {
 		return control.Server{PID: 7, Started: h.clock(), Listen: "127.0.0.1:1", TenantURL: h.url, UnknownAttributes: h.service.UnknownAttributes()}
 	}}
 	local := control.Local(backend)
@@ -109,7 +129,7 @@ func openHouse(t *testing.T, change func(*Options)) *house {
 			}
 			return l, err
 		}},
-		Store: h.store, Service: h.service, Tokens: h.tokens, Status: local.Status, Version: "test",
+		Store: h.store, Service: h.service, Tokens: h.tokens, Status: local.Status, Guard: guard, Version: "test",
 		TenantURL: func() string { return h.url }, Client: func(*http.Request) string { return "192.0.2.1" },
 		Request: func(*http.Request) string { return "req-1" }, Clock: h.clock, Logger: logger,
 	}

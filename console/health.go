@@ -109,6 +109,7 @@ func (c *Console) checks(s control.Status, clients []tokenRow) []check {
 			l = append(l, check{"good", "Backups", "The newest is of " + b.Last.Created.UTC().Format("2006-01-02 15:04 UTC") + ", verified."})
 		}
 	}
+	l = append(l, guardChecks(s.Guards)...)
 	for _, k := range s.Clients {
 		if k.Overdue && rhythms[presets[k.Token]] == 0 {
 			l = append(l, check{"warn", "Client " + k.Name, "It was here last at " + k.Last.UTC().Format("2006-01-02 15:04 UTC") + " and usually comes every " + span(k.Rhythm.Duration) + "."})

@@ -22,7 +22,7 @@ func everyPage(user, group, token string) []string {
 	return []string{
 		"/console/t/default/connect", "/console/t/default/mapping", "/console/t/default/users", "/console/t/default/users?q=a&active=no", "/console/t/default/groups",
 		"/console/t/default/users/" + user, "/console/t/default/groups/" + group, "/console/t/default/groups/" + group + "/members?from=",
-		"/console/tokens", "/console/tokens/" + token, "/console/tenants", "/console/health", "/console/backups",
+		"/console/tokens", "/console/tokens/" + token, "/console/tenants", "/console/health", "/console/backups", "/console/guard", "/console/guard/default",
 		"/console/t/default/activity", "/console/t/default/activity?all=yes&failed=yes&q=a&type=User&op=create&token=x", "/console/t/default/activity/c1", "/console/t/default/activity/r1",
 	}
 }

@@ -17,7 +17,7 @@ const aPage = "/console/tokens"
 func TestNobodyIsLetIn(t *testing.T) {
 	h := openHouse(t, nil)
 	id := h.user("ada", "")
-	for _, path := range []string{"", "tokens", "tokens/x", "tenants", "health", "nothing", "t/default/connect", "t/default/connect/light", "t/default/mapping",
+	for _, path := range []string{"", "tokens", "tokens/x", "tenants", "health", "guard", "guard/default", "nothing", "t/default/connect", "t/default/connect/light", "t/default/mapping",
 		"t/default/users", "t/default/users/" + id, "t/default/groups", "t/$system/users", "t/default/users/" + id + "/members"} {
 		a := h.browser().get("/console/" + path)
 		if a.status != 303 || a.header.Get("Location") != "/console/sign-in" || strings.Contains(a.body, "ada") {
@@ -29,7 +29,7 @@ func TestNobodyIsLetIn(t *testing.T) {
 	if a := b.get("/console/t/default/connect/light"); a.status != 401 {
 		t.Errorf("a part: %d", a.status)
 	}
-	for _, path := range []string{"tokens", "tokens/x/revoke", "t/default/connect/token"} {
+	for _, path := range []string{"tokens", "tokens/x/revoke", "t/default/connect/token", "guard/default/approve"} {
 		if a := h.browser().post("/console/" + path); a.status != 303 || a.header.Get("Location") != "/console/sign-in" {
 			t.Errorf("POST %s: %d", path, a.status)
 		}

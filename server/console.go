@@ -20,7 +20,7 @@ func (s *Server) openConsole(b *control.Backend) error {
 	s.local = control.Local(b)
 	var err error
 	s.console, err = console.New(console.Options{
-		Store: s.house.Store, Service: s.service, Tokens: s.house.Tokens, Status: s.local.Status, Activity: b.Activity,
+		Store: s.house.Store, Service: s.service, Tokens: s.house.Tokens, Status: s.local.Status, Activity: b.Activity, Guard: b.Guard,
 		Version: s.o.Version, PublicURL: s.o.Config.PublicURL, TenantURL: s.TenantURL, TokenTTL: s.o.Config.Tokens.Lifetime.Duration,
 		Client: client, Request: func(r *http.Request) string { return observationOf(r).id },
 		Clock: s.o.Clock, Logger: s.o.Logger,
