@@ -3,12 +3,10 @@ package backup
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,22 +15,8 @@ import (
 	"pgregory.net/rapid"
 
 	"scimbox/storage"
+	"scimbox/storage/storagetest"
 )
-
-// rounds sets how many sequences of operations rapid tries, unless the command line does.
-func rounds(t *testing.T, n int) {
-	const name = "rapid.checks"
-	f, given := flag.Lookup(name), false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	if given {
-		return
-	}
-	old := f.Value.String()
-	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Value.Set(old) })
-}
 
 // history does whatever happens to a store, with and without rows in the journal, and makes backups of it in between: one of
 // everything and increments on it, or on one of those before.
@@ -180,7 +164,7 @@ func newHistory(t *rapid.T, temp string) (*history, func()) {
 
 // Whatever has happened: a backup of everything and the increments on it are the store, row for row.
 func TestChainsMemory(t *testing.T) {
-	rounds(t, 60)
+	storagetest.Rounds(t, 60)
 	rapid.Check(t, func(rt *rapid.T) {
 		h, done := newHistory(rt, t.TempDir())
 		defer done()
@@ -195,7 +179,7 @@ func TestChainsMemory(t *testing.T) {
 
 // The same on disk, with the last chain restored to a data directory.
 func TestChainsDirectory(t *testing.T) {
-	rounds(t, 6)
+	storagetest.Rounds(t, 6)
 	rapid.Check(t, func(rt *rapid.T) {
 		h, done := newHistory(rt, t.TempDir())
 		defer done()

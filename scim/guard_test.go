@@ -82,6 +82,8 @@ func TestGuardCounts(t *testing.T) {
 	step(0, patch("/Users/"+u[0], disable))
 	step(0, patch("/Users/"+u[0], `{"op":"replace","path":"active","value":true}`))
 	step(1, patch("/Users/"+u[0], `{"op":"remove","path":"active"}`))
+	step(1, patch("/Users/"+u[0], disable)) // who has not been said to be active may have been let in
+	step(0, patch("/Users/"+u[0], `{"op":"remove","path":"active"}`))
 	step(1, h.ask("PUT", "/Users/"+u[1], `{"schemas":["`+UserURN+`"],"userName":"u1","active":false}`))
 	step(1, patch("/Users/"+u[2], `{"op":"replace","value":{"active":"False"}}`))
 	step(0, patch("/Groups/"+g, `{"op":"add","path":"members","value":[{"value":"`+u[0]+`"}]}`))
@@ -244,7 +246,83 @@ func count(h *house, kind string) (n int64, err error) {
 	return n, err
 }
 
-// defaultGuard is what [guard] enabled = true means; package config's tests know it too.
+// The percentage is of the users of the tenant: neither of its other resources, nor of those whose account is on, nor of all tenants.
+func TestGuardPercentOfUsers(t *testing.T) {
+	h := guardedHouse(t, GuardOptions{MaxPercent: 30})
+	u := h.users(100)
+	for i := range 50 {
+		h.group(fmt.Sprintf("g%d", i))
+		h.tenant("other").user(fmt.Sprintf("o%d", i), `"active":true`)
+		h.user(fmt.Sprintf("off%d", i), `"active":false`)
+	}
+	for i, id := range u {
+		a := h.ask("PATCH", "/Users/"+id, patchBody(disable))
+		if i < 45 {
+			a.want(200)
+		} else {
+			a.held()
+		}
+	}
+	if st := h.guardIs(GuardHolding, 45); st.Most != 45 {
+		t.Errorf("%d may be, and 30%% of 150 users are 45", st.Most)
+	}
+}
+
+// Changes that come at once are counted one after another, so that no more of them are made than are allowed.
+func TestGuardCountsTogether(t *testing.T) {
+	const most = 7
+	h := guardedHouse(t, GuardOptions{MaxChanges: most})
+	u := h.users(60)
+	answers := map[int]int{}
+	for _, status := range together(len(u), func(i int) int { return h.ask("DELETE", "/Users/"+u[i], "").status }) {
+		answers[status]++
+	}
+	if answers[http.StatusNoContent] != most || answers[http.StatusTooManyRequests] != len(u)-most {
+		t.Errorf("answers: %v, and %d are allowed", answers, most)
+	}
+	h.guardIs(GuardHolding, most)
+}
+
+// What is counted is written with the change that it counts: neither is there without the other, whatever becomes of the commit.
+func TestGuardCountsWithTheChange(t *testing.T) {
+	h := guardedHouse(t, GuardOptions{MaxChanges: 2})
+	u := h.users(4)
+	commits := 0
+	h.probe.failing(func() fault { commits++; return refused })
+	h.unchanged(func() {
+		if a := h.ask("DELETE", "/Users/"+u[0], ""); a.status < 500 {
+			t.Errorf("a deletion that was not kept: %d", a.status)
+		}
+	})
+	h.probe.failing(func() fault { commits++; return kept })
+	h.guardIs(GuardArmed, 0)
+	commits = 0
+	h.ask("DELETE", "/Users/"+u[0], "").want(204)
+	if commits != 1 {
+		t.Errorf("a deletion and its count take %d commits", commits)
+	}
+	h.ask("DELETE", "/Users/"+u[1], "").want(204)
+	// That it holds is not kept; what has been counted holds the next one all the same, and then it is.
+	h.probe.failing(func() fault { return refused })
+	h.unchanged(func() { h.ask("DELETE", "/Users/"+u[2], "").held() })
+	h.probe.failing(nil)
+	h.guardIs(GuardArmed, 2)
+	h.ask("DELETE", "/Users/"+u[3], "").held()
+	h.guardIs(GuardHolding, 2)
+}
+
+// A clock that was set back makes no room: what was counted in the future counts.
+func TestGuardClockSetBack(t *testing.T) {
+	h := guardedHouse(t, GuardOptions{MaxChanges: 2})
+	u := h.users(3)
+	h.ask("DELETE", "/Users/"+u[0], "").want(204)
+	h.ask("DELETE", "/Users/"+u[1], "").want(204)
+	h.clock.add(-24 * time.Hour)
+	h.guardIs(GuardArmed, 2)
+	h.ask("DELETE", "/Users/"+u[2], "").held()
+}
+
+// defaultGuard is what [guard] enabled = true means: TestGuardDefaults of package server compares it with the configuration.
 var defaultGuard = GuardOptions{MaxChanges: 500, MaxPercent: 25, Window: time.Hour}
 
 // A source that loses everybody takes the access of no more people than the guard allows, in whichever way and order it goes.

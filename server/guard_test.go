@@ -1,10 +1,15 @@
 package server
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"scimbox/scim"
+	"scimbox/server/config"
 	"scimbox/server/control"
 )
 
@@ -76,6 +81,35 @@ func TestGuardTells(t *testing.T) {
 	again := serve(t, o, log)
 	if !strings.Contains(log.String(), on) || state(again, "holding") != 1 {
 		t.Error("the next start does not say that somebody has to decide")
+	}
+}
+
+// What the example's one line turns on is what docs/operating.md promises, and what the tests of package scim go by; and without
+// it there is no guard.
+func TestGuardDefaults(t *testing.T) {
+	o := Options{Config: config.Default()}
+	if got := o.guard(); got != (scim.GuardOptions{}) {
+		t.Errorf("it is on by default: %+v", got)
+	}
+	text, err := os.ReadFile("../config.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := strings.Index(string(text), "\n[guard]\n")
+	on := string(text[:section]) + strings.Replace(string(text[section:]), "\nenabled = false\n", "\nenabled = true\n", 1)
+	for name, text := range map[string]string{"the example's line": on, "a file of nothing else": "[guard]\nenabled = true\n"} {
+		file := filepath.Join(t.TempDir(), "scimbox.toml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := config.Load(config.Options{File: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Config = l.Config
+		if got, want := o.guard(), (scim.GuardOptions{MaxChanges: 500, MaxPercent: 25, Window: time.Hour}); got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
 	}
 }
 

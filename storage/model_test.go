@@ -1,9 +1,7 @@
 package storage_test
 
 import (
-	"flag"
 	"os"
-	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -15,23 +13,8 @@ import (
 // Records with more links than this are swept.
 const fewLinks = 2
 
-// rounds sets how many sequences of operations rapid tries, unless the command line does.
-func rounds(t *testing.T, n int) {
-	const name = "rapid.checks"
-	f, given := flag.Lookup(name), false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	if given {
-		return
-	}
-	old := f.Value.String()
-	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Value.Set(old) })
-}
-
 func TestModelMemory(t *testing.T) {
-	rounds(t, 100)
+	storagetest.Rounds(t, 100)
 	rapid.Check(t, func(rt *rapid.T) {
 		storagetest.Store(rt, func(c *storagetest.Clock) *storage.Store {
 			s, err := storage.Open(t.Context(), storage.Memory(), storage.Options{Clock: c.Now}.WithSweepLinks(fewLinks))
@@ -44,7 +27,7 @@ func TestModelMemory(t *testing.T) {
 }
 
 func TestModelDirectory(t *testing.T) {
-	rounds(t, 12)
+	storagetest.Rounds(t, 12)
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		if err != nil {
