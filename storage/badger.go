@@ -151,7 +151,7 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	defer snapshot.Discard()
 	o := newOverlay(badgerReader{ctx, snapshot})
 	o.maxRows, o.maxBytes, o.maxValue = e.db.MaxBatchCount()-2, e.db.MaxBatchSize()-2*rowCost, maxBadgerValue
-	if err := fn(o); err != nil || o.rows.Len() == 0 {
+	if err := fn(o); err != nil || o.rows.len() == 0 {
 		return err
 	}
 	txn := e.db.NewTransactionAt(at, true)

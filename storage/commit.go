@@ -292,14 +292,15 @@ func (b *batch) run(w Writer, ops []*operation) error {
 	if err := setNumber(w, commitKey, int64(b.commit)); err != nil { // first, so that there is room for it
 		return err
 	}
+	o := newOverlay(w)
 	for _, op := range ops {
-		o := newOverlay(w)
+		o.rows.reset()
 		tx := &Tx{store: b.s, tenant: op.tenant, r: o, w: o, origin: op.origin, now: b.s.now(), seq: b.seq + 1}
 		err := call(op.fn, tx)
 		if err == nil {
 			err = tx.void
 		}
-		if err == nil && o.rows.Len() > 0 {
+		if err == nil && o.rows.len() > 0 {
 			if err = o.each(w.Set, w.Delete); err != nil {
 				if len(b.results) > 0 && errors.Is(err, ErrTooLarge) {
 					return errSplit

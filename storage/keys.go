@@ -30,12 +30,15 @@ const (
 )
 
 // prefix makes the beginning of a key: every part is followed by a separator.
-func prefix(family byte, parts ...string) []byte {
-	n := 1
+func prefix(family byte, parts ...string) []byte { return prefixWith(64, family, parts...) }
+
+// prefixWith is prefix with room for so much behind it.
+func prefixWith(room int, family byte, parts ...string) []byte {
+	n := 1 + room
 	for _, p := range parts {
 		n += len(p) + 1
 	}
-	k := append(make([]byte, 0, n+64), family)
+	k := append(make([]byte, 0, n), family)
 	for _, p := range parts {
 		k = append(append(k, p...), 0)
 	}
@@ -44,7 +47,7 @@ func prefix(family byte, parts ...string) []byte {
 
 // key makes a whole key: the last part is not followed by a separator.
 func key(family byte, parts ...string) []byte {
-	k := prefix(family, parts...)
+	k := prefixWith(0, family, parts...)
 	return k[:len(k)-1]
 }
 
@@ -73,7 +76,7 @@ func backlinkKey(l Link) []byte {
 }
 
 func uniqueKey(tenant, kind, field string, value []byte) []byte {
-	return append(prefix(familyUnique, tenant, kind, field), value...)
+	return append(prefixWith(len(value), familyUnique, tenant, kind, field), value...)
 }
 
 func termPrefix(tenant, kind, field string) []byte { return prefix(familyTerm, tenant, kind, field) }
@@ -97,7 +100,8 @@ func appendEscaped(k, value []byte) []byte {
 }
 
 func termKey(tenant, kind, field string, value []byte, id string) []byte {
-	k := append(appendEscaped(termPrefix(tenant, kind, field), value), 0, endOfValue)
+	k := prefixWith(len(value)+2+len(id), familyTerm, tenant, kind, field)
+	k = append(appendEscaped(k, value), 0, endOfValue)
 	return append(k, id...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"testing"
 )
@@ -162,5 +163,40 @@ func TestOverlayHandsErrorsOn(t *testing.T) {
 	}
 	if want := []string{"a<nil>", "b<nil>", errScan.Error()}; !slices.Equal(got, want) {
 		t.Errorf("Scan yields %q, want %q", got, want)
+	}
+}
+
+// The rows of an overlay are the same in an array and in a tree, on the way from one to the other, and in an array that is used
+// again.
+func TestWrittenRows(t *testing.T) {
+	var rows writtenRows
+	for _, n := range []int{fewRows - 1, fewRows, fewRows + 1, 5 * fewRows, 3} {
+		rows.reset()
+		want := map[string]string{}
+		for i := range 3 * n {
+			k, v := fmt.Sprintf("%04d", i*7919%n), fmt.Sprint(i)
+			rows.set(writtenRow{key: []byte(k), value: []byte(v)})
+			want[k] = v
+			if rows.len() != len(want) {
+				t.Fatalf("%d rows: there are %d after step %d, want %d", n, rows.len(), i, len(want))
+			}
+		}
+		keys := slices.Sorted(maps.Keys(want))
+		for from, k := range keys {
+			if got, ok := rows.get([]byte(k)); !ok || string(got.value) != want[k] {
+				t.Errorf("%d rows: %s is %q, want %q", n, k, got.value, want[k])
+			}
+			var got []string
+			rows.ascend([]byte(k), func(w writtenRow) bool {
+				got = append(got, string(w.key))
+				return true
+			})
+			if !slices.Equal(got, keys[from:]) {
+				t.Errorf("%d rows: from %s on they are %q", n, k, got)
+			}
+		}
+		if _, ok := rows.get([]byte("x")); ok {
+			t.Errorf("%d rows: there is one that was not written", n)
+		}
 	}
 }

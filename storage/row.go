@@ -23,9 +23,16 @@ func rowSum(key, payload []byte) uint32 {
 // sealRow puts the checksum of key and payload before the payload. The key is part of it, so that a value that turns up
 // under another key is found too.
 func sealRow(key, payload []byte) []byte {
-	b := make([]byte, 0, sumLen+len(payload))
-	b = binary.BigEndian.AppendUint32(b, rowSum(key, payload))
-	return append(b, payload...)
+	return sealedIn(key, append(newRow(len(payload)), payload...))
+}
+
+// newRow returns the beginning of a value to which a payload of so many bytes is to be appended.
+func newRow(size int) []byte { return make([]byte, sumLen, sumLen+size) }
+
+// sealedIn puts the checksum into a value that newRow has begun.
+func sealedIn(key, row []byte) []byte {
+	binary.BigEndian.PutUint32(row, rowSum(key, row[sumLen:]))
+	return row
 }
 
 // openRow verifies the checksum of a value and returns its payload, which shares its memory.
@@ -44,6 +51,16 @@ func openRow(key, value []byte) ([]byte, error) {
 const recordVersion = 1
 
 const flagUnique = 1
+
+// setRecord writes the row of a record.
+func setRecord(w Writer, r *Record) error {
+	key := recordKey(r.Ref)
+	size := 1 + 4*binary.MaxVarintLen64 + len(r.Body)
+	for _, t := range r.Terms {
+		size += 1 + 2*binary.MaxVarintLen16 + len(t.Field) + len(t.Value)
+	}
+	return w.Set(key, sealedIn(key, appendRecord(newRow(size), r)))
+}
 
 // appendRecord appends stamp, terms and body.
 func appendRecord(b []byte, r *Record) []byte {
@@ -174,6 +191,15 @@ func fieldName(b []byte) string {
 	more[name] = name
 	fieldNames.all.Store(&more)
 	return name
+}
+
+// entrySize is how much appendEntry appends at most, if no part is longer than maxPart.
+func entrySize(e *Entry) int {
+	size := 1 + binary.MaxVarintLen64 + 7*binary.MaxVarintLen16
+	for _, s := range []string{e.Actor, e.Client, e.Request, e.Op, e.Ref.Tenant, e.Ref.Kind, e.Ref.ID} {
+		size += len(s)
+	}
+	return size + len(e.Detail)
 }
 
 func appendEntry(b []byte, e *Entry) []byte {

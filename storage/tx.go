@@ -26,6 +26,7 @@ type Tx struct {
 	sweeps sweepView
 	dying  map[Ref]bool // deleted, and not all of their links are gone yet; nil = not looked up
 	swept  int64        // sweeps that this transaction leaves behind
+	last   *Record      // of an Update, the last one that Get has found, as long as its row is as it was
 	void   error        // of the method that has stopped half-way
 }
 
@@ -44,7 +45,19 @@ func (t *Tx) Get(kind, id string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return decodeRecord(ref, p)
+	rec, err := decodeRecord(ref, p)
+	if err == nil && t.w != nil {
+		t.last = &rec
+	}
+	return rec, err
+}
+
+// before is Get for what is about to write the record: most have just read it.
+func (t *Tx) before(kind, id string) (Record, error) {
+	if last := t.last; last != nil && last.Kind == kind && last.ID == id {
+		return *last, nil
+	}
+	return t.Get(kind, id)
 }
 
 // Records yields all records of a kind, in order of their ids. A record's body and terms are valid until the iteration goes on.
@@ -134,7 +147,8 @@ func (t *Tx) Put(rec Record) error {
 			return fmt.Errorf("storage: the value of the term %q has %d bytes, more than %d", term.Field, len(term.Value), maxTermValue)
 		}
 	}
-	old, err := t.Get(rec.Kind, rec.ID)
+	old, err := t.before(rec.Kind, rec.ID)
+	t.last = nil
 	switch {
 	case errors.Is(err, ErrNotFound):
 		if dying, err := t.isDying(rec.Ref, rec.Ref); err != nil {
@@ -150,7 +164,7 @@ func (t *Tx) Put(rec Record) error {
 	}
 	t.void = t.moveTerms(rec.Ref, old.Terms, rec.Terms)
 	if t.void == nil {
-		t.void = set(t.w, recordKey(rec.Ref), appendRecord(nil, &rec))
+		t.void = setRecord(t.w, &rec)
 	}
 	return t.void
 }
@@ -239,10 +253,11 @@ func (t *Tx) Delete(kind, id string) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	rec, err := t.Get(kind, id)
+	rec, err := t.before(kind, id)
 	if err != nil {
 		return err
 	}
+	t.last = nil
 	t.void = t.remove(rec)
 	return t.void
 }
@@ -278,9 +293,10 @@ func (t *Tx) Log(e Entry) error {
 	}
 	e.Seq, e.Time, e.Origin = t.seq+t.logged, t.now, t.origin
 	t.logged++
-	key, value := journalKey(e.Seq), appendEntry(nil, &e)
-	t.wrote += int64(len(key) + sumLen + len(value))
-	return set(t.w, key, value)
+	key := journalKey(e.Seq)
+	row := sealedIn(key, appendEntry(newRow(entrySize(&e)), &e))
+	t.wrote += int64(len(key) + len(row))
+	return t.w.Set(key, row)
 }
 
 // Hit is a record that has a term.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -54,5 +55,47 @@ func TestManyTerms(t *testing.T) {
 	}
 	if r, err := s.Check(t.Context(), CheckOptions{}); err != nil || len(r.Findings) != 0 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// What a transaction has read of a record is what it replaces, unless it has written the record since.
+func TestTermsMoveWithinATransaction(t *testing.T) {
+	s := openMemory(t)
+	with := func(values ...string) Record {
+		rec := Record{Ref: user("u1")}
+		for _, v := range values {
+			rec.Terms = append(rec.Terms, Term{Field: "f", Value: []byte(v)})
+		}
+		return rec
+	}
+	update := func(fn func(*Tx) error) {
+		t.Helper()
+		if err := s.Update(t.Context(), tenant, Origin{}, fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get := func(tx *Tx, id string) error { _, err := tx.Get("User", id); return err }
+	update(func(tx *Tx) error { return errors.Join(tx.Put(with("a", "b")), tx.Put(Record{Ref: user("u2")})) })
+	update(func(tx *Tx) error {
+		return errors.Join(get(tx, "u1"), tx.Put(with("b", "c")), tx.Put(with("d")), get(tx, "u1"), get(tx, "u2"), tx.Put(with("e")))
+	})
+	if r, err := s.Check(t.Context(), CheckOptions{}); err != nil || len(r.Findings) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	update(func(tx *Tx) error {
+		return errors.Join(get(tx, "u2"), tx.Delete("User", "u2"), get(tx, "u1"), tx.Put(with("f")), tx.Delete("User", "u1"))
+	})
+	err := s.View(t.Context(), tenant, func(tx *Tx) error {
+		for hit := range tx.Find("User", "f", TermRange{}) {
+			t.Errorf("%s is left behind", hit.Value)
+		}
+		n, err := tx.Count("User")
+		if n != 0 {
+			t.Errorf("there are %d users", n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
