@@ -14,7 +14,7 @@ type decoder struct {
 	strict bool // unknown attributes are refused
 	// unknown is told the name of each attribute that no schema has. May be nil.
 	unknown func(name string)
-	// specified gathers the attributes that the client named, because those of returned=request are answered to a write
+	// specified gathers the attributes of returned=request that the client named, because they are answered to a write
 	// that set them (RFC 7643 section 7). May be nil.
 	specified map[*Attribute]bool
 	// cleared is told which parts of a complex value the client unassigned: in a PATCH that is not the same as leaving
@@ -30,19 +30,19 @@ func (d *decoder) resource(n *node) (*Object, error) {
 	if err := d.schemas(n); err != nil {
 		return nil, err
 	}
-	o := &Object{}
+	o := &Object{fields: make([]field, 0, min(len(n.members), len(d.t.root.Sub)))}
 	for _, m := range n.members {
 		if sameName(m.name, "schemas") {
 			continue
 		}
-		p, err := d.key(m.name)
+		p, known, err := d.key(m.name)
 		if err != nil {
 			return nil, err
 		}
-		if p == nil {
+		if !known {
 			continue
 		}
-		if err := d.put(o, *p, m.value, m.name); err != nil {
+		if err := d.put(o, p, m.value, &whereabouts{name: m.name}); err != nil {
 			return nil, err
 		}
 	}
@@ -50,26 +50,26 @@ func (d *decoder) resource(n *node) (*Object, error) {
 }
 
 // key finds what a member of a resource's body, or of the value of a PATCH operation without a path, is about: an
-// attribute, an extension, and also, because clients write them, "name.givenName" and "urn:...:User:department". It
-// returns nil if the member is to be left out.
-func (d *decoder) key(name string) (*Path, error) {
+// attribute, an extension, and also, because clients write them, "name.givenName" and "urn:...:User:department". A
+// member that is not known is to be left out.
+func (d *decoder) key(name string) (p Path, known bool, err error) {
 	if a := d.t.root.sub(name); a != nil {
 		if a.extension {
-			return &Path{Ext: a}, nil
+			return Path{Ext: a}, true, nil
 		}
-		return &Path{Attr: a}, nil
+		return Path{Attr: a}, true, nil
 	}
 	if sameName(name, d.t.Schema.ID) {
-		return &Path{Attr: d.t.root}, nil
+		return Path{Attr: d.t.root}, true, nil
 	}
 	if strings.ContainsAny(name, ":.[") {
 		if s, err := ParsePath(name); err == nil {
 			if p, err := BindPath(d.t, s, d.q.bindOptions()); err == nil {
-				return &p, nil
+				return p, true, nil
 			}
 		}
 	}
-	return nil, d.foreign(name)
+	return Path{}, false, d.foreign(name)
 }
 
 // foreign is what happens to an attribute that no schema has: it is counted and left out, or refused.
@@ -81,6 +81,32 @@ func (d *decoder) foreign(place string) error {
 		d.unknown(d.t.Name + ":" + clip(place))
 	}
 	return nil
+}
+
+// whereabouts is where something stands in what a client sent. Errors and little else ask for its notation, so that it is put together
+// only then.
+type whereabouts struct {
+	up   *whereabouts
+	in   *Attribute // of a member: what up is the place of; nil for one of the resource
+	name string     // of a member
+	nth  int        // of an element, if name is ""
+	path *Path      // of a PATCH operation, in place of all the others
+}
+
+// String returns the notation of p.
+func (p *whereabouts) String() string {
+	switch {
+	case p.path != nil:
+		return p.path.String()
+	case p.up == nil:
+		return p.name
+	case p.name == "":
+		return p.up.String() + "[" + itoa(p.nth) + "]"
+	case p.in == nil:
+		return p.up.String() + ":" + p.name
+	default:
+		return p.in.place(p.up.String(), p.name)
+	}
 }
 
 func join(at, name string) string {
@@ -101,27 +127,27 @@ func (a *Attribute) place(at, name string) string {
 func quote(s string) string { return fmt.Sprintf("%q", clip(s)) }
 
 // put assigns a member's value where its key says.
-func (d *decoder) put(o *Object, p Path, n *node, at string) error {
+func (d *decoder) put(o *Object, p Path, n *node, at *whereabouts) error {
 	switch {
 	case p.Attr == d.t.root: // the core URN as a container: its members are those of the resource
 		if n.kind != '{' {
-			return wrong(at, n, "an object")
+			return wrong(at.String(), n, "an object")
 		}
 		for _, m := range n.members {
 			a := d.t.root.sub(m.name)
 			if a == nil || a.extension {
-				if err := d.foreign(at + ":" + m.name); err != nil {
+				if err := d.foreign(at.String() + ":" + m.name); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := d.put(o, Path{Attr: a}, m.value, at+":"+m.name); err != nil {
+			if err := d.put(o, Path{Attr: a}, m.value, &whereabouts{up: at, name: m.name}); err != nil {
 				return err
 			}
 		}
 		return nil
 	case p.Where != nil:
-		return bad(InvalidSyntax, "%s: a value path has no meaning in a resource, only in a PATCH operation", quote(at))
+		return bad(InvalidSyntax, "%s: a value path has no meaning in a resource, only in a PATCH operation", quote(at.String()))
 	case p.Attr == nil: // a whole extension
 		v, err := d.value(p.Ext, n, at)
 		if err != nil {
@@ -143,7 +169,7 @@ func (d *decoder) put(o *Object, p Path, n *node, at string) error {
 	a := p.Attr
 	if p.Sub != nil {
 		if a.MultiValued {
-			return bad(InvalidSyntax, "%s names a part of every value of a list; write the list out", quote(at))
+			return bad(InvalidSyntax, "%s names a part of every value of a list; write the list out", quote(at.String()))
 		}
 		if a.readOnly() || p.Sub.readOnly() {
 			return nil
@@ -184,11 +210,16 @@ func (d *decoder) merge(o *Object, a *Attribute, v Value) error {
 	return nil
 }
 
-// value reads n as a value of a. at is the place for errors.
-func (d *decoder) value(a *Attribute, n *node, at string) (Value, error) {
-	if d.specified != nil {
+// specify notes that the client named a.
+func (d *decoder) specify(a *Attribute) {
+	if d.specified != nil && a.Returned == ReturnedRequest {
 		d.specified[a] = true
 	}
+}
+
+// value reads n as a value of a. at is the place for errors.
+func (d *decoder) value(a *Attribute, n *node, at *whereabouts) (Value, error) {
+	d.specify(a)
 	if n.kind == 'n' {
 		return Value{}, nil
 	}
@@ -201,14 +232,15 @@ func (d *decoder) value(a *Attribute, n *node, at string) (Value, error) {
 	items := n.items
 	if n.kind != '[' {
 		if items = d.q.soleElement(a, n); items == nil {
-			return Value{}, wrong(at, n, "an array of "+plural(a))
+			return Value{}, wrong(at.String(), n, "an array of "+plural(a))
 		}
 	}
 	l := make([]Value, 0, len(items))
 	primary, bared := -1, false
+	here := whereabouts{up: at}
 	for i, e := range items {
-		place := fmt.Sprintf("%s[%d]", at, i)
-		v, err := d.single(a, e, place)
+		here.nth = i
+		v, err := d.single(a, e, &here)
 		if err != nil {
 			return Value{}, err
 		}
@@ -217,7 +249,7 @@ func (d *decoder) value(a *Attribute, n *node, at string) (Value, error) {
 		}
 		if p := a.byName["primary"]; p != nil && v.sub(p).flag {
 			if primary >= 0 && !d.q.lastPrimaryWins {
-				return Value{}, bad(InvalidValue, "%s has more than one primary value, %d and %d; RFC 7643 section 2.4 allows one", quote(at), primary, i)
+				return Value{}, bad(InvalidValue, "%s has more than one primary value, %d and %d; RFC 7643 section 2.4 allows one", quote(at.String()), primary, i)
 			}
 			if primary >= 0 {
 				l[primary].obj.Set(p, Value{})
@@ -239,7 +271,7 @@ func (d *decoder) value(a *Attribute, n *node, at string) (Value, error) {
 }
 
 // single reads one value of a: a itself, or an element if a is multi-valued.
-func (d *decoder) single(a *Attribute, n *node, at string) (Value, error) {
+func (d *decoder) single(a *Attribute, n *node, at *whereabouts) (Value, error) {
 	if n.kind == 'n' {
 		return Value{}, nil
 	}
@@ -270,14 +302,14 @@ func (d *decoder) single(a *Attribute, n *node, at string) (Value, error) {
 			if _, err := parseDateTime(n.text); err == nil {
 				return textValue(n.text), nil
 			}
-			return Value{}, bad(InvalidValue, "%s is no dateTime; expected is the form 2026-01-31T13:45:00Z", quote(at))
+			return Value{}, bad(InvalidValue, "%s is no dateTime; expected is the form 2026-01-31T13:45:00Z", quote(at.String()))
 		}
 	case Binary:
 		if n.kind == '"' {
 			if validBase64(n.text) {
 				return textValue(n.text), nil
 			}
-			return Value{}, bad(InvalidValue, "%s is not base64; expected is binary data in base64, as text", quote(at))
+			return Value{}, bad(InvalidValue, "%s is not base64; expected is binary data in base64, as text", quote(at.String()))
 		}
 	default:
 		if n.kind == '"' {
@@ -285,12 +317,12 @@ func (d *decoder) single(a *Attribute, n *node, at string) (Value, error) {
 		}
 	}
 	if a.Returned == ReturnedNever { // a number may be a secret as well
-		return Value{}, bad(InvalidValue, "%s has a value of another type; expected is %s", quote(at), article(a))
+		return Value{}, bad(InvalidValue, "%s has a value of another type; expected is %s", quote(at.String()), article(a))
 	}
-	return Value{}, wrong(at, n, article(a))
+	return Value{}, wrong(at.String(), n, article(a))
 }
 
-func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
+func (d *decoder) complex(a *Attribute, n *node, at *whereabouts) (Value, error) {
 	if d.q.emptied(n) {
 		return Value{}, nil
 	}
@@ -302,10 +334,12 @@ func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
 		return Value{}, nil
 	}
 	if n.kind != '{' {
-		return Value{}, wrong(at, n, article(a))
+		return Value{}, wrong(at.String(), n, article(a))
 	}
-	o := &Object{}
+	o := &Object{fields: make([]field, 0, min(len(n.members), len(a.Sub)))}
+	here := whereabouts{up: at, in: a}
 	for _, m := range n.members {
+		here.name = m.name
 		s := a.sub(m.name)
 		if s == nil {
 			s = d.q.renamed(a, m.name)
@@ -314,14 +348,14 @@ func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
 			// {"urn:...:User": {"manager.value": "x"}}
 			name, sub, _ := strings.Cut(m.name, ".")
 			if c := a.sub(name); c != nil && !c.MultiValued && c.sub(sub) != nil {
-				if err := d.put(o, Path{Attr: c, Sub: c.sub(sub)}, m.value, a.place(at, m.name)); err != nil {
+				if err := d.put(o, Path{Attr: c, Sub: c.sub(sub)}, m.value, &here); err != nil {
 					return Value{}, err
 				}
 				continue
 			}
 		}
 		if s == nil {
-			if err := d.foreign(a.place(at, m.name)); err != nil {
+			if err := d.foreign(here.String()); err != nil {
 				return Value{}, err
 			}
 			continue
@@ -329,7 +363,7 @@ func (d *decoder) complex(a *Attribute, n *node, at string) (Value, error) {
 		if s.readOnly() {
 			continue
 		}
-		v, err := d.value(s, m.value, a.place(at, m.name))
+		v, err := d.value(s, m.value, &here)
 		if err != nil {
 			return Value{}, err
 		}

@@ -122,11 +122,7 @@ func prefixFolded(s, folded string) bool {
 		return false
 	}
 	for i := range len(folded) {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != folded[i] {
+		if lower(s[i]) != folded[i] {
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -10,6 +11,29 @@ func fuzzQuirks(strict bool) quirks {
 		return quirks{}
 	}
 	return tolerant
+}
+
+// FuzzParse: what the parser takes is what the slow way makes of the same text.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		`{"a":[1,-0.5e+7,true,false,null,{}],"b":{"c":"\ud83d\ude00\n\"x"}}`, ` [ ] `, `{"a":1,"A":2}`, `{"a":"\ud800"}`, `{"a":"\x"}`, `01`, `1.`, `-`, `1e`,
+		"\"\x01\"", "\"\xff\"", `{"a":1,}`, `[1,]`, `{,}`, `tru`, `nullx`, `"a`, `{"a" :1 , "b": [ "x" ] } `, "{}\u00a0", strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1),
+		`{"\u0061":1,"a":2}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		slow, err := readJSON(text)
+		fast, ok := parse(text)
+		switch {
+		case ok && err != nil:
+			t.Fatalf("%q is taken, and refused by the slow way: %v", text, err)
+		case !ok && err == nil:
+			t.Fatalf("%q is left to the slow way, which takes it", text)
+		case ok && string(fast.appendJSON(nil)) != string(slow.appendJSON(nil)):
+			t.Fatalf("%q is %s, and %s by the slow way", text, fast.appendJSON(nil), slow.appendJSON(nil))
+		}
+	})
 }
 
 // FuzzResource: whatever body a client sends, it is refused with a 4xx, or what is stored of it reads back as the same.

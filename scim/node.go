@@ -35,6 +35,14 @@ func parseJSON(data []byte) (*node, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, bad(InvalidSyntax, "the request has no body; a JSON object is expected")
 	}
+	if n, ok := parse(data); ok {
+		return n, nil
+	}
+	return readJSON(data)
+}
+
+// readJSON is parseJSON for what jsonParser does not take: it says what is wrong, and where.
+func readJSON(data []byte) (*node, error) {
 	d := jsontext.NewDecoder(bytes.NewReader(data))
 	n, err := readNode(d, 0)
 	if err != nil {
@@ -86,7 +94,7 @@ func readMembers(d *jsontext.Decoder, n *node, depth int) error {
 			return syntaxError(d, err)
 		}
 		name := t.String()
-		if n.has(name, &seen) {
+		if hasMember(n.members, name, &seen) {
 			return bad(InvalidSyntax, "the member %q stands twice in one object, at byte %d; names compare without regard to case", clip(name), d.InputOffset())
 		}
 		v, err := readNode(d, depth+1)
@@ -99,10 +107,14 @@ func readMembers(d *jsontext.Decoder, n *node, depth int) error {
 	return err
 }
 
-func (n *node) has(name string, seen *map[string]bool) bool {
-	if *seen == nil && len(n.members) == 16 {
-		*seen = make(map[string]bool, 64)
-		for _, m := range n.members {
+// manyMembers is how many members of an object are compared with each other, before their names are put into a map.
+const manyMembers = 48
+
+// hasMember says whether the members of an object have one of a name already. It is asked once for each, before it is added.
+func hasMember(l []member, name string, seen *map[string]bool) bool {
+	if *seen == nil && len(l) == manyMembers {
+		*seen = make(map[string]bool, 4*manyMembers)
+		for _, m := range l {
 			(*seen)[foldName(m.name)] = true
 		}
 	}
@@ -112,7 +124,7 @@ func (n *node) has(name string, seen *map[string]bool) bool {
 		(*seen)[f] = true
 		return had
 	}
-	return n.get(name) != nil
+	return memberOf(l, name) != nil
 }
 
 func syntaxError(d *jsontext.Decoder, err error) error {
@@ -135,10 +147,12 @@ func syntaxError(d *jsontext.Decoder, err error) error {
 }
 
 // get returns the member of an object by its name, without regard to case; nil if there is none.
-func (n *node) get(name string) *node {
-	for i := range n.members {
-		if sameName(n.members[i].name, name) {
-			return n.members[i].value
+func (n *node) get(name string) *node { return memberOf(n.members, name) }
+
+func memberOf(l []member, name string) *node {
+	for i := range l {
+		if sameName(l[i].name, name) {
+			return l[i].value
 		}
 	}
 	return nil
@@ -146,7 +160,23 @@ func (n *node) get(name string) *node {
 
 // sameName compares names as foldName does, without making anything.
 func sameName(a, b string) bool {
-	return len(a) == len(b) && (a == b || foldName(a) == foldName(b))
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if a[i] != b[i] && lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// lower is foldName for one byte.
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
 }
 
 // found describes n for an error: what was sent, without the value of a string, which may be a secret.
@@ -222,8 +252,14 @@ func (n *node) appendJSON(b []byte) []byte {
 
 // appendText appends s as a JSON string. What is not UTF-8 becomes U+FFFD; nothing that came through parseJSON is.
 func appendText(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {
+			b, _ = jsontext.AppendQuote(b, s)
+			return b
+		}
+	}
+	b = append(append(b, '"'), s...)
+	return append(b, '"')
 }
 
 // clip shortens what a client sent for an error message.

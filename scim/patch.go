@@ -2,7 +2,6 @@ package scim
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -68,7 +67,7 @@ func (d *patchDecoder) decode(n *node) ([]patchOp, error) {
 	}
 	var ops []patchOp
 	for i, e := range list.items {
-		more, err := d.operation(fmt.Sprintf("Operations[%d]", i), e)
+		more, err := d.operation("Operations["+itoa(i)+"]", e)
 		if err != nil {
 			return nil, err
 		}
@@ -269,10 +268,8 @@ func (d *patchDecoder) bind(op patchOp, n *node) ([]patchOp, error) {
 		op.given = false // Entra sends along what was there; a remove takes no value
 		return []patchOp{op}, nil
 	}
-	if d.specified != nil {
-		d.specified[target] = true
-	}
-	at := p.String()
+	d.specify(target)
+	at := &whereabouts{path: &p}
 	if target.Type == Complex && !target.MultiValued {
 		n = d.q.listForSingle(target, n)
 	}
@@ -341,7 +338,7 @@ func (d *patchDecoder) parts(op patchOp, n *node) ([]patchOp, error) {
 		}
 	}
 	d.cleared = func(a *Attribute) { part(a, Value{}) }
-	v, err := d.complex(target, n, op.path.String())
+	v, err := d.complex(target, n, &whereabouts{path: &op.path})
 	d.cleared = nil
 	if err != nil || v.kind != object {
 		return append(first, ops...), err

@@ -148,15 +148,18 @@ func foldName(s string) string {
 func asciiLower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
+		b[i] = lower(c)
 	}
 	return string(b)
 }
 
 // sub finds a sub-attribute, extension or top-level attribute by its name, without regard to case.
-func (a *Attribute) sub(name string) *Attribute { return a.byName[foldName(name)] }
+func (a *Attribute) sub(name string) *Attribute {
+	if s := a.spelled[name]; s != nil {
+		return s
+	}
+	return a.byName[foldName(name)]
+}
 
 // Path returns the attribute notation of a (RFC 7644 section 3.10): "name.givenName", and with its URN where a belongs
 // to an extension.
