@@ -201,6 +201,9 @@ func openChain(files []string, o RestoreOptions) (last *reader, opened []io.Clos
 			if err != nil {
 				return last, opened, err
 			}
+			if info.IsDir() {
+				return last, opened, &ChainError{name, "is a directory, and no backup; name the file"}
+			}
 			p.total += info.Size()
 			from = f
 		}

@@ -27,7 +27,11 @@ func save(path string, write func(io.Writer) error, verify func(path string) err
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+partialName)
 	if err != nil {
-		return err
+		var where *fs.PathError // of the file with the name that is made up
+		if errors.As(err, &where) {
+			err = where.Err
+		}
+		return fmt.Errorf("no backup can be written into the directory %s: %w", dir, err)
 	}
 	defer func() {
 		if err != nil {

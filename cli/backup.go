@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"scimbox/bench"
 	"scimbox/server"
 	"scimbox/server/control"
 )
@@ -41,7 +42,7 @@ Nobody can read a token or a password out of a backup; but names and addresses, 
 			}
 			return a.with(cmd.Context(), c.Config, access{}, func(client *control.Client) error {
 				var m *control.Manifest
-				size := &counted{w: a.Stdout}
+				size, begun := &counted{w: a.Stdout}, time.Now()
 				write := func(w io.Writer) (err error) {
 					size.w = w
 					m, err = client.Backup(cmd.Context(), ask, size, a.progress("writing"))
@@ -56,7 +57,7 @@ Nobody can read a token or a password out of a backup; but names and addresses, 
 				if err != nil {
 					return err
 				}
-				return a.printBackup(args[0], size.n, m)
+				return a.printBackup(args[0], ask.Recipient != "", size.n, time.Since(begun), m)
 			})
 		}),
 	}
@@ -79,10 +80,10 @@ func (c *counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (a *app) printBackup(file string, size int64, m *control.Manifest) error {
+func (a *app) printBackup(file string, encrypted bool, size int64, took time.Duration, m *control.Manifest) error {
 	out := a.Stdout
 	if file == "-" {
-		out = a.Stderr // the backup itself is the result
+		out, file = a.Stderr, "to standard output" // the backup itself is the result
 	}
 	if a.json {
 		e := json.NewEncoder(out)
@@ -93,7 +94,10 @@ func (a *app) printBackup(file string, size int64, m *control.Manifest) error {
 	if m.Base != nil {
 		of = "an increment on position " + m.Base.Position
 	}
-	_, err := fmt.Fprintf(out, "wrote %s: %s, %s; position %s\n", file, of, bytes(size), m.Position)
+	if encrypted {
+		of += ", encrypted"
+	}
+	_, err := fmt.Fprintf(out, "wrote %s: %s, %s in %s; position %s\n", file, of, bytes(size), bench.Short(took), m.Position)
 	return err
 }
 
@@ -120,19 +124,28 @@ are touched. It exits with 3 if the backup is of no use, or if what is in it doe
 			if err != nil {
 				return err
 			}
+			begun := time.Now()
 			r.Files, r.Stdin, r.Progress = args, os.Stdin, a.progress("verifying")
 			v, err := server.VerifyBackup(cmd.Context(), a.serverOptions(c.Config), r)
 			a.endProgress()
 			if err != nil {
 				return err
 			}
-			return a.printVerified(v, strings.Join(args, " "))
+			return a.printVerified(v, named(args), time.Since(begun))
 		}),
 	}
 	a.restoring(cmd, &r)
 	cmd.Flags().StringVar(&r.Temp, "temp", "", "`directory` with room for all data, on trial (default the system's for temporary files)")
 	must(cmd.MarkFlagDirname("temp"))
 	return cmd
+}
+
+// named are the files of a chain, as a person calls them.
+func named(files []string) string {
+	if files[0] == "-" {
+		files = append([]string{"standard input"}, files[1:]...)
+	}
+	return strings.Join(files, " ")
 }
 
 // verifiedJSON is a verified backup for programs.
@@ -142,7 +155,7 @@ type verifiedJSON struct {
 }
 
 // printVerified says what a backup has become on trial. Findings are what was wrong in the store already.
-func (a *app) printVerified(r *control.Restored, files string) error {
+func (a *app) printVerified(r *control.Restored, files string, took time.Duration) error {
 	v := verifiedJSON{r.Manifest, []control.Finding{}}
 	for _, f := range r.Check.Findings {
 		v.Findings = append(v.Findings, control.Finding{Kind: string(f.Kind), Where: f.Where, Text: f.Text})
@@ -157,7 +170,7 @@ func (a *app) printVerified(r *control.Restored, files string) error {
 				return err
 			}
 		}
-		if err := a.printRestored(r, files+" restores"); err != nil {
+		if err := a.printRestored(r, files+" restores", took); err != nil {
 			return err
 		}
 	}
@@ -168,8 +181,8 @@ func (a *app) printVerified(r *control.Restored, files string) error {
 	return nil
 }
 
-func (a *app) printRestored(r *control.Restored, what string) error {
-	_, err := fmt.Fprintf(a.Stdout, "%s: %s as of change %d, %s, written by scimbox %s\n", what, plural(r.Rows, "row"), r.Seq, r.Created.Local().Format(time.DateTime), r.Version)
+func (a *app) printRestored(r *control.Restored, what string, took time.Duration) error {
+	_, err := fmt.Fprintf(a.Stdout, "%s: %s as of change %d, %s, written by scimbox %s; took %s\n", what, plural(r.Rows, "row"), r.Seq, r.Created.Local().Format(time.DateTime), r.Version, bench.Short(took))
 	return err
 }
 

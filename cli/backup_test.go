@@ -14,12 +14,12 @@ import (
 func TestPrintVerified(t *testing.T) {
 	m := control.Manifest{Rows: 7, Seq: 3, Version: "1.2.3", Created: time.Now()}
 	a, out, errs := testApp()
-	if err := a.printVerified(&control.Restored{Manifest: m, Check: &storage.Report{}}, "a b"); err != nil || !strings.HasPrefix(out.String(), "a b restores: 7 rows as of change 3, ") || errs.Len() > 0 {
+	if err := a.printVerified(&control.Restored{Manifest: m, Check: &storage.Report{}}, "a b", 1500*time.Millisecond); err != nil || !strings.HasPrefix(out.String(), "a b restores: 7 rows as of change 3, ") || !strings.HasSuffix(out.String(), "; took 1.5s\n") || errs.Len() > 0 {
 		t.Errorf("%v: %s%s", err, out, errs)
 	}
 	a, out, errs = testApp()
 	found := &storage.Report{Findings: []storage.Finding{{Kind: storage.StrayRow, Where: "User 1", Text: "a row too many"}}}
-	err := a.printVerified(&control.Restored{Manifest: m, Check: found}, "a")
+	err := a.printVerified(&control.Restored{Manifest: m, Check: found}, "a", time.Second)
 	if !errors.Is(err, errReported) || !strings.HasPrefix(out.String(), "User 1: a row too many\na restores: ") || !strings.Contains(errs.String(), "scimbox check --repair") {
 		t.Errorf("%v: %s%s", err, out, errs)
 	}

@@ -249,6 +249,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		if strings.Contains(text, "; did you mean ") && !strings.HasSuffix(text, "?") {
 			text += "?"
 		}
+		if strings.HasPrefix(text, "accepts ") || strings.HasPrefix(text, "requires at least ") { // cobra counts, and does not say of what
+			text = "that is too little or too much; the command is " + cmd.UseLine()
+		}
 		fmt.Fprintf(a.Stderr, "scimbox: %s\nscimbox: see %s --help\n", text, cmd.CommandPath())
 		return exitUsage
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,7 @@ else fails, nothing is left. What was changed after the backup was made is not i
 			if err != nil {
 				return err
 			}
+			begun := time.Now()
 			r.Files, r.Stdin, r.Progress = args, os.Stdin, a.progress("restoring")
 			done, err := server.Restore(cmd.Context(), a.serverOptions(c.Config), r)
 			a.endProgress()
@@ -37,7 +39,7 @@ else fails, nothing is left. What was changed after the backup was made is not i
 			if a.json {
 				return a.printJSON(done.Manifest)
 			}
-			return a.printRestored(done, "restored into "+c.Data)
+			return a.printRestored(done, "restored into "+c.Data, time.Since(begun))
 		}),
 	}
 	a.restoring(cmd, &r)
