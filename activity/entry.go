@@ -15,6 +15,7 @@ type Request struct {
 	ID        string
 	Token     string // id of the token that it was let in with, "" for none
 	TokenName string
+	Bulk      bool   // it was an operation of a bulk request that was itself accepted
 	Claimed   string // id of a token that it named and was not let in with; anybody can write one
 	Tenant    string
 	Client    string // network address
@@ -44,6 +45,7 @@ type Entry struct {
 	Claimed   string    `json:"claimed,omitempty"`
 	Tenant    string    `json:"tenant,omitempty"`
 	Client    string    `json:"client"`
+	Bulk      bool      `json:"bulk,omitempty"` // an operation of a bulk request, which was itself accepted
 	Method    string    `json:"method"`
 	Path      string    `json:"path"`
 	Query     string    `json:"query,omitempty"`
@@ -96,7 +98,7 @@ type keeper struct {
 
 func (k *keeper) entry(r *Request) Entry {
 	e := Entry{
-		Time: r.Time.UTC(), Request: r.ID, Token: r.Token, TokenName: r.TokenName, Claimed: r.Claimed, Tenant: r.Tenant, Client: r.Client,
+		Time: r.Time.UTC(), Request: r.ID, Token: r.Token, TokenName: r.TokenName, Claimed: r.Claimed, Tenant: r.Tenant, Client: r.Client, Bulk: r.Bulk,
 		Method: cut(scrub(r.Method), 20), Path: cut(scrub(r.Path), maxText), Status: r.Status,
 		Millis: float64(r.Duration.Microseconds()) / 1000, Agent: cut(scrub(r.Agent), maxAgent),
 	}

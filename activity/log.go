@@ -171,6 +171,13 @@ func (l *Log) Record(r *Request) {
 	}
 }
 
+// LeftOut counts n refused operations that are not recorded because the request that they came in had so many.
+func (l *Log) LeftOut(n int) {
+	if l.Keeps() {
+		l.suppressed.Add(int64(n))
+	}
+}
+
 func (l *Log) flooded(client string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,7 +197,7 @@ type Stats struct {
 	Last       uint64 `json:"last"`       // sequence of the last entry
 	Size       int64  `json:"size"`       // bytes
 	Dropped    int64  `json:"dropped"`    // requests that could not be written, or not in time, since the start
-	Suppressed int64  `json:"suppressed"` // requests without a token beyond what is kept of them, since the start
+	Suppressed int64  `json:"suppressed"` // requests without a token, and operations of bulk requests, beyond what is kept of them, since the start
 }
 
 // Stats returns the figures of the log.

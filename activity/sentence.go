@@ -267,7 +267,11 @@ func (v *Event) refused() string {
 	case e.Status >= 500 && e.Status != http.StatusNotImplemented:
 		outcome = "met a failure of this server"
 	}
-	return fmt.Sprintf("%s %s and %s: %s", v.Who.Label, v.wanted(), outcome, reason)
+	wanted := v.wanted()
+	if e.Bulk {
+		wanted += " in a bulk request"
+	}
+	return fmt.Sprintf("%s %s and %s: %s", v.Who.Label, wanted, outcome, reason)
 }
 
 func (v *Event) wanted() string {

@@ -67,7 +67,40 @@ func (h *handler) bulk(q *request) error {
 	if slices.ContainsFunc(ops, func(op *bulkOp) bool { return op.status == http.StatusTooManyRequests }) {
 		q.w.Header().Set("Retry-After", retryAfter[http.StatusTooManyRequests])
 	}
+	b.tellRefusals()
 	return q.write(http.StatusOK, b.response())
+}
+
+// BulkRefusal is an operation that was refused inside of a bulk request that is answered with 200.
+type BulkRefusal struct {
+	Method, Path string // the path as it would be in a request of its own
+	Status       int
+	Body, Answer []byte
+}
+
+type refusalsKey struct{}
+
+// WithBulkRefusals returns a context by which tell learns of each operation of a bulk request that is refused, before the request is
+// answered.
+func WithBulkRefusals(ctx context.Context, tell func(BulkRefusal)) context.Context {
+	return context.WithValue(ctx, refusalsKey{}, tell)
+}
+
+func (b *bulkRun) tellRefusals() {
+	tell, ok := b.q.ctx.Value(refusalsKey{}).(func(BulkRefusal))
+	if !ok {
+		return
+	}
+	for _, op := range b.ops {
+		if !op.done || op.err == nil {
+			continue
+		}
+		r := BulkRefusal{Method: op.method, Path: BasePath + "/" + strings.TrimPrefix(op.path, "/"), Status: op.status, Answer: appendError(nil, explain(op.err), b.q.caller.Request)}
+		if op.data != nil {
+			r.Body = op.data.appendJSON(nil)
+		}
+		tell(r)
+	}
 }
 
 func (h *handler) bulkRequest(q *request, n *node) (ops []*bulkOp, failOn int, err error) {

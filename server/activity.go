@@ -17,6 +17,9 @@ import (
 // maxTapped is how much of a body is collected. What is longer is not kept: nobody could tell what a secret in it is.
 const maxTapped = 64 << 10
 
+// bulkRefusals is how many refused operations of one bulk request are kept; of the others it is known how many there were.
+const bulkRefusals = 100
+
 // activityOptions are the configuration's words in those of package activity, where nothing is a negative number. types may be nil
 // where nothing is written.
 func (o *Options) activityOptions(types *scim.Types) activity.Options {
@@ -134,21 +137,35 @@ func (s *Server) tapped(next http.Handler) http.Handler {
 			in = &tee{ReadCloser: r.Body, kept: kept}
 			r.Body = in
 		}
+		var inBulk []scim.BulkRefusal
+		if log.Keeps() && r.Method == http.MethodPost && bulk(r.URL.Path) {
+			r = r.WithContext(scim.WithBulkRefusals(r.Context(), func(b scim.BulkRefusal) { inBulk = append(inBulk, b) }))
+		}
 		next.ServeHTTP(out, r)
 		o := observationOf(r)
+		request := func() *activity.Request {
+			return &activity.Request{
+				Time: s.o.Clock(), ID: o.id, Token: o.token, TokenName: o.name, Tenant: o.tenant, Client: client(r), Method: r.Method,
+				Path: r.URL.EscapedPath(), Agent: r.UserAgent(), Status: out.status, Duration: time.Since(begin),
+			}
+		}
 		if out.status < 400 {
 			log.Contact(o.token, o.tenant, client(r), r.UserAgent(), outcome(r))
+			for _, b := range inBulk[:min(len(inBulk), bulkRefusals)] {
+				q := request()
+				q.Bulk, q.Method, q.Path, q.Status = true, b.Method, b.Path, b.Status
+				q.Body, q.Answer = beginning(b.Body), beginning(b.Answer)
+				log.Record(q)
+			}
+			log.LeftOut(max(0, len(inBulk)-bulkRefusals))
 			return
 		}
 		log.Contact(o.token, o.tenant, client(r), r.UserAgent(), activity.Refused)
 		if !log.Keeps() || o.tooFast {
 			return
 		}
-		q := &activity.Request{
-			Time: s.o.Clock(), ID: o.id, Token: o.token, TokenName: o.name, Tenant: o.tenant, Client: client(r), Method: r.Method,
-			Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Agent: r.UserAgent(), Status: out.status, Duration: time.Since(begin),
-			Answer: activity.Body{Data: out.answer.Bytes(), Size: out.size},
-		}
+		q := request()
+		q.Query, q.Answer = r.URL.RawQuery, activity.Body{Data: out.answer.Bytes(), Size: out.size}
 		if o.token == "" {
 			q.Claimed = claimed(r.Header.Get("Authorization"))
 		}
@@ -157,6 +174,17 @@ func (s *Server) tapped(next http.Handler) http.Handler {
 		}
 		log.Record(q)
 	})
+}
+
+// bulk says whether a path is that of bulk requests.
+func bulk(path string) bool {
+	rest, ok := strings.CutPrefix(path, scim.BasePath)
+	return ok && strings.EqualFold(strings.Trim(rest, "/"), "bulk")
+}
+
+// beginning is as much of a body as is looked at.
+func beginning(data []byte) activity.Body {
+	return activity.Body{Data: data[:min(len(data), maxTapped)], Size: int64(len(data))}
 }
 
 func outcome(r *http.Request) activity.Outcome {

@@ -112,6 +112,66 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Operations that are refused inside of a bulk request that is itself accepted are told one by one, in their order, as if each had been
+// a request: with its own status, reason, body and advice, and without secrets. Those that are done are not told twice.
+func TestBulkRefusals(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.Activity.Mask = config.List{"nickName"} })
+	bulk := func(path string, ops ...string) string {
+		t.Helper()
+		resp, body := s.do(t, "POST", "/scim/v2"+path, `{"schemas":["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],"Operations":[`+strings.Join(ops, ",")+`]}`)
+		if resp.StatusCode != 200 {
+			t.Fatalf("%s\n%s", resp.Status, body)
+		}
+		return resp.Header.Get(requestIDHeader)
+	}
+	id := bulk("/Bulk",
+		`{"method":"POST","path":"/Users","bulkId":"a","data":{"userName":"ada"}}`,
+		`{"method":"POST","path":"/Users","bulkId":"b","data":{"userName":"ADA","password":"sesame","nickName":"Babs"}}`,
+		`{"method":"DELETE","path":"/Users/nobody"}`,
+		`{"method":"PATCH","path":"Groups/none","data":{"Operations":[{"op":"add","path":"members","value":[{"value":"bulkId:b"}]}]}}`,
+		`{"method":"GET","path":"/Users"}`,
+	)
+	tok, _, _ := s.FirstToken()
+	got := s.refusals(t)
+	want := []struct {
+		op, path     string
+		status       int
+		scimType     string
+		says, advice string
+		hasBody      bool
+	}{
+		{"search", "/scim/v2/Users", 400, "invalidSyntax", "searched for users in a bulk request and was refused: Operations[4], GET /Users: the method", "", false},
+		{"patch", "/scim/v2/Groups/none", 400, "invalidValue", "wanted to change the group none in a bulk request and was refused: Operations[3], PATCH Groups/none: the operation of the bulkId", "", true},
+		{"delete", "/scim/v2/Users/nobody", 404, "", "wanted to delete the user nobody in a bulk request and was refused: Operations[2]", "Nothing needs to be changed", false},
+		{"create", "/scim/v2/Users", 409, "uniqueness", "wanted to create the user ADA in a bulk request and was refused: Operations[1]", "Delete or rename", true},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d refusals, want %d: %+v", len(got), len(want), got)
+	}
+	for i, w := range want {
+		v := got[i]
+		if v.Op != w.op || v.Refused.Path != w.path || v.Refused.Status != w.status || v.Refused.ScimType != w.scimType || !strings.Contains(v.Sentence, w.says) || !strings.Contains(v.Advice, w.advice) || (v.Refused.Body != nil) != w.hasBody {
+			t.Errorf("%+v\n%+v\nwant %+v", v, v.Refused, w)
+		}
+		if v.Request != id || v.Refused.Token != tok.ID || v.Tenant != "default" || !v.Refused.Bulk || v.Refused.Answer == nil {
+			t.Errorf("whose is it? %+v", v.Refused)
+		}
+		text, err := json.Marshal(v)
+		if err != nil || bytes.Contains(text, []byte("sesame")) || bytes.Contains(text, []byte("Babs")) {
+			t.Errorf("%v: it has a secret: %s", err, text)
+		}
+	}
+	// Of very many the first are kept, and it is known how many there were.
+	var many []string
+	for range bulkRefusals + 30 {
+		many = append(many, `{"method":"DELETE","path":"/Users/nobody"}`)
+	}
+	bulk("/bulk/", many...)
+	if n := len(s.refusals(t)) - len(want); n != bulkRefusals || s.house.log.Stats().Suppressed != 30 || s.house.log.Stats().Dropped != 0 {
+		t.Errorf("%d are kept of %d, %+v", n, len(many), s.house.log.Stats())
+	}
+}
+
 // What was refused is there after a restart, and with no server at all.
 func TestRefusalsStay(t *testing.T) {
 	o, log := options(t)
