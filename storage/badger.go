@@ -238,7 +238,17 @@ func (r badgerReader) Get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return item.ValueCopy(nil)
+	return valueOf(item)
+}
+
+// valueOf returns the value of an item, which Badger has copied out of its table already: that of Txn.Get nobody else has, that of an
+// iterator is valid until it goes on.
+func valueOf(item *badger.Item) (value []byte, err error) {
+	err = item.Value(func(v []byte) error {
+		value = v
+		return nil
+	})
+	return value, err
 }
 
 // Scan implements [Reader].
@@ -270,11 +280,8 @@ func (r badgerReader) Scan(span Range) iter.Seq2[Item, error] {
 			}
 			var value []byte
 			if !span.KeysOnly {
-				err := item.Value(func(v []byte) error {
-					value = v
-					return nil
-				})
-				if err != nil {
+				var err error
+				if value, err = valueOf(item); err != nil {
 					yield(Item{}, err)
 					return
 				}
@@ -291,8 +298,8 @@ func commonPrefix(start, end []byte) []byte {
 	if len(end) == 0 {
 		return nil
 	}
-	if string(successor(start)) == string(end) {
-		return start
+	if last := len(start) - 1; last >= 0 && last == len(end)-1 && start[last] < 0xFF && end[last] == start[last]+1 && string(start[:last]) == string(end[:last]) {
+		return start // the range of all keys that begin with it
 	}
 	n := 0
 	for n < len(start) && n < len(end) && start[n] == end[n] {

@@ -22,7 +22,7 @@ func (s *Store) goOnBehind(ctx context.Context, sealed seal) error {
 			if err != nil {
 				return err
 			}
-			rec, err := decodeRow(it)
+			rec, err := decodeRow(it, decodeRecord)
 			var damage *DamageError
 			if err != nil && !errors.As(err, &damage) { // check will find it
 				return err

@@ -138,7 +138,12 @@ func (r *rowReader) bytes() []byte {
 func (r *rowReader) time() time.Time { return time.UnixMicro(r.varint()).UTC() }
 
 // decodeRecord reads a record's payload. Body and the values of Terms share its memory.
-func decodeRecord(ref Ref, payload []byte) (Record, error) {
+func decodeRecord(ref Ref, payload []byte) (Record, error) { return decodeParts(ref, payload, true) }
+
+// decodeBare is decodeRecord without the terms.
+func decodeBare(ref Ref, payload []byte) (Record, error) { return decodeParts(ref, payload, false) }
+
+func decodeParts(ref Ref, payload []byte, terms bool) (Record, error) {
 	r := rowReader{b: payload}
 	rec := Record{Ref: ref}
 	if v := r.byte(); !r.bad && v != recordVersion {
@@ -150,10 +155,14 @@ func decodeRecord(ref Ref, payload []byte) (Record, error) {
 		r.fail()
 		n = 0
 	}
-	rec.Terms = make([]Term, 0, n)
+	if terms {
+		rec.Terms = make([]Term, 0, n)
+	}
 	for range n {
-		flags := r.byte()
-		rec.Terms = append(rec.Terms, Term{Unique: flags&flagUnique != 0, Field: fieldName(r.bytes()), Value: r.bytes()})
+		flags, field, value := r.byte(), r.bytes(), r.bytes()
+		if terms {
+			rec.Terms = append(rec.Terms, Term{Unique: flags&flagUnique != 0, Field: fieldName(field), Value: value})
+		}
 	}
 	if r.bad {
 		return rec, &DamageError{describe(recordKey(ref)), errors.New("its row ends in the middle")}

@@ -66,9 +66,21 @@ func TestRecordRoundTrip(t *testing.T) {
 		for range rapid.IntRange(0, 3).Draw(t, "terms") {
 			want.Terms = append(want.Terms, Term{rapid.String().Draw(t, "field"), nasty.Draw(t, "value"), rapid.Bool().Draw(t, "unique")})
 		}
-		got, err := decodeRecord(want.Ref, appendRecord(nil, &want))
+		row := appendRecord(nil, &want)
+		got, err := decodeRecord(want.Ref, row)
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+		for cut := range len(row) - len(want.Body) {
+			_, err := decodeRecord(want.Ref, row[:cut])
+			if _, bare := decodeBare(want.Ref, row[:cut]); (err == nil) != (bare == nil) {
+				t.Errorf("cut off after %d bytes: %v, without terms %v", cut, err, bare)
+			}
+		}
+		want.Terms = nil
+		got, err = decodeBare(want.Ref, row)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("without terms: %v (-want +got):\n%s", err, diff)
 		}
 	})
 }

@@ -298,7 +298,7 @@ func (s *Store) Failed() <-chan struct{} { return s.broken }
 func (s *Store) View(ctx context.Context, tenant string, fn func(*Tx) error) error {
 	seen := s.sweeps.look()
 	return s.view(ctx, func(r Reader) error {
-		return fn(&Tx{store: s, tenant: tenant, r: r, now: s.now(), sweeps: seen})
+		return fn(&Tx{store: s, tenant: tenant, r: r, sweeps: seen})
 	})
 }
 

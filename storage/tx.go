@@ -18,8 +18,8 @@ type Tx struct {
 	r      Reader
 	w      Writer // nil in View
 	origin Origin
-	now    time.Time
-	seq    uint64 // that the first Log of this transaction gets
+	now    time.Time // of what it writes
+	seq    uint64    // that the first Log of this transaction gets
 	logged uint64
 	wrote  int64 // bytes that the journal rows take
 
@@ -37,6 +37,28 @@ func (t *Tx) ref(kind, id string) Ref { return Ref{t.tenant, kind, id} }
 
 // Get returns a record, or ErrNotFound. A row that is not as it was written is a *DamageError.
 func (t *Tx) Get(kind, id string) (Record, error) {
+	rec, err := t.get(kind, id, decodeRecord)
+	if err == nil && t.w != nil {
+		last := rec
+		t.last = &last
+	}
+	return rec, err
+}
+
+// Bare is Get for somebody who does not ask for the terms: the record has none, whatever it can be found by.
+func (t *Tx) Bare(kind, id string) (Record, error) {
+	if t.w == nil {
+		return t.get(kind, id, decodeBare)
+	}
+	rec, err := t.Get(kind, id) // whoever is about to write it asks for them next
+	rec.Terms = nil
+	return rec, err
+}
+
+// decoder is decodeRecord or decodeBare.
+type decoder func(Ref, []byte) (Record, error)
+
+func (t *Tx) get(kind, id string, decode decoder) (Record, error) {
 	ref := t.ref(kind, id)
 	if ref.check() != nil {
 		return Record{}, ErrNotFound // what cannot be stored is not there
@@ -45,11 +67,7 @@ func (t *Tx) Get(kind, id string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	rec, err := decodeRecord(ref, p)
-	if err == nil && t.w != nil {
-		t.last = &rec
-	}
-	return rec, err
+	return decode(ref, p)
 }
 
 // before is Get for what is about to write the record: most have just read it.
@@ -61,7 +79,12 @@ func (t *Tx) before(kind, id string) (Record, error) {
 }
 
 // Records yields all records of a kind, in order of their ids. A record's body and terms are valid until the iteration goes on.
-func (t *Tx) Records(kind string) iter.Seq2[Record, error] {
+func (t *Tx) Records(kind string) iter.Seq2[Record, error] { return t.records(kind, decodeRecord) }
+
+// BareRecords is Records without the terms.
+func (t *Tx) BareRecords(kind string) iter.Seq2[Record, error] { return t.records(kind, decodeBare) }
+
+func (t *Tx) records(kind string, decode decoder) iter.Seq2[Record, error] {
 	p := prefix(familyRecord, t.tenant, kind)
 	return func(yield func(Record, error) bool) {
 		for it, err := range t.r.Scan(Range{Start: p, End: successor(p)}) {
@@ -69,7 +92,7 @@ func (t *Tx) Records(kind string) iter.Seq2[Record, error] {
 				yield(Record{}, err)
 				return
 			}
-			rec, err := decodeRow(it)
+			rec, err := decodeRow(it, decode)
 			if !yield(rec, err) || err != nil {
 				return
 			}
@@ -78,7 +101,7 @@ func (t *Tx) Records(kind string) iter.Seq2[Record, error] {
 }
 
 // decodeRow reads a row of a record.
-func decodeRow(it Item) (Record, error) {
+func decodeRow(it Item, decode decoder) (Record, error) {
 	parts, ok := split(it.Key, 3)
 	if !ok {
 		return Record{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
@@ -87,7 +110,7 @@ func decodeRow(it Item) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return decodeRecord(Ref{parts[0], parts[1], parts[2]}, p)
+	return decode(Ref{parts[0], parts[1], parts[2]}, p)
 }
 
 // Has reports whether there is a record, without reading what it says.

@@ -66,6 +66,11 @@ func (m *machine) compareTenant(t *rapid.T, tx *storage.Tx) error {
 				return err
 			}
 			same(t, "record", got, want)
+			if got, err = tx.Bare(want.Kind, want.ID); err != nil {
+				return err
+			}
+			want.Terms = nil
+			same(t, "record without terms", got, want)
 		}
 	}
 	for _, ref := range m.model.refs(tx.Tenant()) {
@@ -82,13 +87,18 @@ func (m *machine) compareTenant(t *rapid.T, tx *storage.Tx) error {
 		if _, err := tx.Get(ref.Kind, ref.ID); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("Get(%v): %v, want ErrNotFound", ref, err)
 		}
+		if _, err := tx.Bare(ref.Kind, ref.ID); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("Bare(%v): %v, want ErrNotFound", ref, err)
+		}
 		for _, field := range fields {
 			m.compareLinks(t, tx, ref, field)
 		}
 	}
 	for _, kind := range kinds {
-		if err := m.compareRecords(t, tx, kind); err != nil {
-			return err
+		for _, bare := range []bool{false, true} {
+			if err := m.compareRecords(t, tx, kind, bare); err != nil {
+				return err
+			}
 		}
 		for _, field := range fields {
 			if err := m.compareFind(t, tx, kind, field); err != nil {
@@ -106,10 +116,14 @@ func (m *machine) compareTenant(t *rapid.T, tx *storage.Tx) error {
 	return nil
 }
 
-// compareRecords compares what Records yields: all of a kind, whole, in order.
-func (m *machine) compareRecords(t *rapid.T, tx *storage.Tx, kind string) error {
+// compareRecords compares what Records and BareRecords yield: all of a kind, whole, in order.
+func (m *machine) compareRecords(t *rapid.T, tx *storage.Tx, kind string, bare bool) error {
+	records := tx.Records
+	if bare {
+		records = tx.BareRecords
+	}
 	last, n := "", 0
-	for rec, err := range tx.Records(kind) {
+	for rec, err := range records(kind) {
 		if err != nil {
 			return err
 		}
@@ -120,6 +134,9 @@ func (m *machine) compareRecords(t *rapid.T, tx *storage.Tx, kind string) error 
 		if !ok {
 			t.Errorf("Records(%s) yields %v, which is not there", kind, rec.Ref)
 			continue
+		}
+		if bare {
+			want.Terms = nil
 		}
 		same(t, "record", rec, want)
 		last, n = rec.ID, n+1
