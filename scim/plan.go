@@ -184,11 +184,8 @@ func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(st
 		}
 		return true
 	case l.unique != nil:
-		id, err := tx.Unique(t.Name, l.unique.field, l.unique.value)
-		if isNotFound(err) {
-			return true
-		}
-		return yield(id, err)
+		id, err := l.unique.owner(tx, t)
+		return id == "" && err == nil || yield(id, err)
 	case l.member != nil:
 		return s.yieldMembers(tx, t, l.member, yield)
 	case l.terms != nil:
@@ -207,6 +204,15 @@ func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(st
 		}
 		return true
 	}
+}
+
+// owner returns the id of the resource that has the unique term, "" if none has.
+func (l *termLookup) owner(tx *storage.Tx, t *ResourceType) (id string, err error) {
+	id, err = tx.Unique(t.Name, l.field, l.value)
+	if isNotFound(err) {
+		return "", nil
+	}
+	return id, err
 }
 
 func (s *Service) yieldTerms(tx *storage.Tx, t *ResourceType, field string, span storage.TermRange, yield func(string, error) bool) bool {

@@ -97,15 +97,15 @@ func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) 
 		}
 		if e != nil {
 			o := c.q.bindOptions()
-			if _, err := BindFilter(t, e, o); err != nil {
+			if p.filter, err = BindFilter(t, e, o); err != nil {
 				foreign = err
 				if len(types) == 1 {
 					return nil, err
 				}
 				o.ForeignUnassigned = true
-			}
-			if p.filter, err = BindFilter(t, e, o); err != nil {
-				return nil, err
+				if p.filter, err = BindFilter(t, e, o); err != nil {
+					return nil, err
+				}
 			}
 			p.plan = s.plan(t, p.filter)
 		}
@@ -165,6 +165,9 @@ func (s *Service) pageOf(tx *storage.Tx, c *call, q *part, asked query, seq uint
 	if field, ok := s.order(q); ok && q.filter == nil {
 		return s.orderedPage(tx, c, q, field, asked.descending, seq, skip, count, p)
 	}
+	if q.plan.id != "" || q.plan.unique != nil { // at most one, and no walk
+		return s.onePage(tx, c, q, skip, count, p)
+	}
 	key := walkKey{c.caller.Tenant, q.t.Name, fingerprintOf(asked), asked.descending}
 	ids, ok := s.walks.list(key, seq)
 	if !ok {
@@ -184,6 +187,29 @@ func (s *Service) pageOf(tx *storage.Tx, c *call, q *part, asked query, seq uint
 	}
 	*skip = max(0, *skip-len(ids))
 	return len(ids), nil
+}
+
+// onePage is pageOf for a plan that finds one resource or none.
+func (s *Service) onePage(tx *storage.Tx, c *call, q *part, skip *int, count int, p *page) (int, error) {
+	id := q.plan.id
+	if q.plan.unique != nil {
+		var err error
+		if id, err = q.plan.unique.owner(tx, q.t); id == "" || err != nil {
+			return 0, err
+		}
+	}
+	r, err := s.examine(tx, c, q, id)
+	if r == nil || err != nil {
+		return 0, err
+	}
+	if *skip > 0 {
+		*skip--
+		return 1, nil
+	}
+	if len(p.resources) < count {
+		return 1, showOn(p, r, q)
+	}
+	return 1, nil
 }
 
 // order returns the field of the index that has the resources of a query in their order, if there is one.
@@ -393,7 +419,7 @@ func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool
 	var list []match
 	examined := 0
 	x := s.examiner(tx, q.t, c.base)
-	for rec, err := range tx.Records(q.t.Name) {
+	for rec, err := range tx.BareRecords(q.t.Name) {
 		if err != nil {
 			return nil, err
 		}
@@ -434,7 +460,7 @@ func (s *Service) tooMany(q *part) error {
 
 // examine returns the resource of an id if it matches the query, else nil.
 func (s *Service) examine(tx *storage.Tx, c *call, q *part, id string) (*Resource, error) {
-	rec, err := tx.Get(q.t.Name, id)
+	rec, err := tx.Bare(q.t.Name, id)
 	if isNotFound(err) {
 		return nil, nil
 	}
@@ -459,6 +485,11 @@ func (s *Service) show(tx *storage.Tx, c *call, q *part, id string, p *page) err
 	if err != nil || r == nil {
 		return err
 	}
+	return showOn(p, r, q)
+}
+
+// showOn adds a resource to a page.
+func showOn(p *page, r *Resource, q *part) error {
 	size := shownMore
 	if r.stored != nil {
 		size += len(r.stored.text)
