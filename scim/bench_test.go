@@ -20,12 +20,17 @@ import (
 // benchHouse is a service on a store on disk, with so many users of some 1.2 KB, as Entra's mapping makes them.
 type benchHouse struct {
 	handler http.Handler
+	store   *storage.Store
 	ids     []string
 }
 
 func newBenchHouse(b *testing.B, users int) *benchHouse {
+	return newBenchHouseIn(b, b.TempDir(), users)
+}
+
+func newBenchHouseIn(b *testing.B, dir string, users int) *benchHouse {
 	b.Helper()
-	store, err := storage.OpenDir(b.Context(), b.TempDir(), storage.Options{})
+	store, err := storage.OpenDir(b.Context(), dir, storage.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -42,7 +47,7 @@ func newBenchHouse(b *testing.B, users int) *benchHouse {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := &benchHouse{handler: NewHandler(service), ids: make([]string, users)}
+	h := &benchHouse{handler: NewHandler(service), store: store, ids: make([]string, users)}
 	var next atomic.Int64
 	done := make(chan struct{})
 	for range 16 {

@@ -555,12 +555,11 @@ func (s *Service) linksTo(tx *storage.Tx, to storage.Ref) ([]storage.Link, error
 			if !a.linked {
 				continue
 			}
-			for link, err := range tx.Backlinks(to, linkField(a), "") {
-				if err != nil {
-					return nil, err
-				}
-				l = append(l, link)
+			more, err := linksBy(tx, to, linkField(a))
+			if err != nil {
+				return nil, err
 			}
+			l = append(l, more...)
 		}
 	}
 	return l, nil

@@ -34,6 +34,7 @@
 // What is done with them:
 //
 //	record.go      resources to records: bodies and terms
+//	stored.go  show.go     bodies that are read without being decoded
 //	reindex.go     terms anew, where the rules for them have changed
 //	members.go     linked and derived attributes: members, groups, manager
 //	secret.go      passwords                                                 RFC 7643 section 9.2

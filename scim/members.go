@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 
 	"scimbox/storage"
 )
@@ -223,32 +224,30 @@ func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, 
 		ref    storage.Ref
 		direct bool
 	}
-	seen := map[storage.Ref]bool{}
-	queue := []step{{to, true}}
+	var seen map[storage.Ref]bool
+	var queue []step
 	var list []Value
-	for len(queue) > 0 && len(seen) < maxGroups {
-		from := queue[0]
-		queue = queue[1:]
+	for from := (step{to, true}); ; from, queue = queue[0], queue[1:] {
 		for _, kind := range a.kinds() {
-			g := s.whole.ByName(kind)
-			if g == nil {
-				continue
-			}
-			for _, linked := range g.root.Sub {
-				if !linked.linked || !slices.Contains(linked.kinds(), from.ref.Kind) {
+			for _, by := range s.whole.references[from.ref.Kind] {
+				if by.from.Name != kind {
 					continue
 				}
-				for link, err := range tx.Backlinks(from.ref, linkField(linked), "") {
-					if err != nil {
-						return Value{}, err
-					}
+				links, err := linksBy(tx, from.ref, linkField(by.attr))
+				if err != nil {
+					return Value{}, err
+				}
+				for _, link := range links {
 					if link.From.Kind != kind || seen[link.From] || link.From == to {
 						continue
+					}
+					if seen == nil { // most who are read have few groups, or none
+						seen = map[storage.Ref]bool{}
 					}
 					seen[link.From] = true
 					queue = append(queue, step{link.From, false})
 					if id == "" || id == link.From.ID {
-						v, err := s.membership(tx, g, a, link.From, from.direct, base)
+						v, err := s.membership(tx, by.from, a, link.From, from.direct, base)
 						if err != nil {
 							return Value{}, err
 						}
@@ -257,12 +256,25 @@ func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, 
 				}
 			}
 		}
+		if len(queue) == 0 || len(seen) >= maxGroups {
+			return listValue(list), nil
+		}
 	}
-	return listValue(list), nil
+}
+
+// linksBy returns the links of a field that lead to a resource.
+func linksBy(tx *storage.Tx, to storage.Ref, field string) (l []storage.Link, err error) {
+	for link, err := range tx.Backlinks(to, field, "") {
+		if err != nil {
+			return nil, err
+		}
+		l = append(l, link)
+	}
+	return l, nil
 }
 
 func (s *Service) membership(tx *storage.Tx, g *ResourceType, a *Attribute, group storage.Ref, direct bool, base string) (Value, error) {
-	o := &Object{}
+	o := &Object{fields: make([]field, 0, len(a.Sub))}
 	set := func(name, v string) {
 		if sub := a.byName[name]; sub != nil && v != "" {
 			o.Set(sub, textValue(v))
@@ -287,22 +299,31 @@ func (s *Service) membership(tx *storage.Tx, g *ResourceType, a *Attribute, grou
 
 // displayName returns the displayName of a resource, "" if there is none.
 func (s *Service) displayName(tx *storage.Tx, t *ResourceType, id string) (string, error) {
-	rec, err := tx.Get(t.Name, id)
+	name, _, err := s.displayNameOf(tx, t, id)
+	return name, err
+}
+
+// displayNameOf is displayName, and says whether there is such a resource.
+func (s *Service) displayNameOf(tx *storage.Tx, t *ResourceType, id string) (name string, there bool, err error) {
+	rec, err := tx.Bare(t.Name, id)
+	if isNotFound(err) {
+		return "", false, nil
+	}
 	if err != nil {
-		if isNotFound(err) {
-			return "", nil
-		}
-		return "", err
+		return "", false, err
 	}
 	a := t.root.sub("displayName")
 	if a == nil {
-		return "", nil
+		return "", true, nil
+	}
+	if b, ok := takeApart(t, rec.Body); ok {
+		return b.value(a).text, true, nil
 	}
 	o, err := decodeBody(t, rec.Body)
 	if err != nil {
-		return "", err
+		return "", true, err
 	}
-	return o.Get(a).text, nil
+	return o.Get(a).text, true, nil
 }
 
 // refers says whether a is a single complex value that refers to another resource by its id: manager. Its displayName and
@@ -323,7 +344,7 @@ func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (V
 		if t == nil {
 			continue
 		}
-		there, err := tx.Has(t.Name, id)
+		name, there, err := s.displayNameOf(tx, t, id)
 		if err != nil {
 			return v, err
 		}
@@ -334,14 +355,8 @@ func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (V
 		if s.types.ByName(kind) != nil {
 			v.obj.Set(a.byName["$ref"], textValue(location(base, t, id)))
 		}
-		if d := a.sub("displayName"); d != nil && d.readOnly() {
-			name, err := s.displayName(tx, t, id)
-			if err != nil {
-				return v, err
-			}
-			if name != "" {
-				v.obj.Set(d, textValue(name))
-			}
+		if d := a.sub("displayName"); d != nil && d.readOnly() && name != "" {
+			v.obj.Set(d, textValue(name))
 		}
 		break
 	}
@@ -352,7 +367,7 @@ const maxID = 256 // bytes
 
 // validID says whether id can be a part of a key; clients send anything.
 func validID(id string) bool {
-	return id != "" && len(id) <= maxID && !bytes.ContainsRune([]byte(id), 0)
+	return id != "" && len(id) <= maxID && strings.IndexByte(id, 0) < 0
 }
 
 func oneOf(kinds []string) string {

@@ -11,6 +11,7 @@ type projection struct {
 	only     map[*Attribute]bool // named by attributes
 	parts    map[*Attribute]bool // their parents: shown, but not as a whole
 	without  map[*Attribute]bool // named by excludedAttributes
+	holes    map[*Attribute]bool // their parents: not shown as a whole
 	named    bool                // attributes was given
 	assigned map[*Attribute]bool // set by the client in this request, which shows those of returned=request
 
@@ -42,14 +43,19 @@ func newProjection(t *ResourceType, only, without []string, q quirks) (projectio
 		}
 	}
 	if len(without) > 0 {
-		p.without = map[*Attribute]bool{}
+		p.without, p.holes = map[*Attribute]bool{}, map[*Attribute]bool{}
 		for _, name := range without {
 			path, err := bindShown(t, name, q)
 			if err != nil {
 				return p, err
 			}
-			if a := path.target(); a != nil {
-				p.without[a] = true
+			a := path.target()
+			if a == nil {
+				continue
+			}
+			p.without[a] = true
+			for up := a.parent; up != nil; up = up.parent {
+				p.holes[up] = true
 			}
 		}
 	}
@@ -75,11 +81,19 @@ func bindShown(t *ResourceType, name string, q quirks) (Path, error) {
 // shows says whether a is part of the answer, and whether all of it is. whole says that the attribute that it is a part
 // of was asked for, or is shown by default, as a whole.
 func (p *projection) shows(a *Attribute, whole bool) (show, all bool) {
+	if whole && a.open && !p.named && p.without == nil {
+		return true, true
+	}
 	show, all = p.rule(a, whole)
 	if !show && a.extension && slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return s.Returned == ReturnedAlways }) {
 		return true, false // an extension is no attribute: what is always returned of it has nothing to hide behind
 	}
 	return show, all
+}
+
+// asStored says whether all of a value of a is shown as it is stored, where shows has said that it is shown.
+func (p *projection) asStored(a *Attribute, all bool) bool {
+	return all && a.open && !p.parts[a] && !p.holes[a]
 }
 
 func (p *projection) rule(a *Attribute, whole bool) (show, all bool) {
@@ -110,7 +124,7 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 		if !show {
 			continue
 		}
-		if r.stored != nil && !a.linked && !a.derived && a != r.Type.schemasAttr && a != r.Type.idAttr {
+		if r.stored != nil && !a.linked && !a.derived {
 			var err error
 			if b, err = appendStored(b, start, r, a, p, all); err != nil {
 				return nil, err
@@ -129,7 +143,7 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 		if at > start {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, a.Name), ':')
+		b = append(b, a.quoted...)
 		if empty {
 			b = append(b, "[]"...)
 			continue
@@ -143,30 +157,6 @@ func appendResource(b []byte, r *Resource, p *projection) ([]byte, error) {
 		}
 	}
 	return append(b, '}'), nil
-}
-
-// appendStored appends a top-level attribute, with its name, from the resource's stored body.
-func appendStored(b []byte, start int, r *Resource, a *Attribute, p *projection, all bool) ([]byte, error) {
-	raw := r.stored.raw(a)
-	if len(raw) == 0 && a != r.Type.metaAttr {
-		return b, nil
-	}
-	at := len(b)
-	if at > start {
-		b = append(b, ',')
-	}
-	b = append(appendText(b, a.Name), ':')
-	var n int
-	var err error
-	if a == r.Type.metaAttr {
-		b, n = appendMeta(b, r, p, all)
-	} else if b, n, err = appendRaw(b, r, a, raw, p, all); err != nil {
-		return nil, err
-	}
-	if n == 0 {
-		b = b[:at]
-	}
-	return b, nil
 }
 
 // appendShown appends what is shown of a value and says how many values that were; if none, what it has appended is void.
@@ -210,7 +200,7 @@ func appendShown(b []byte, r *Resource, a *Attribute, v Value, p *projection, al
 			if n > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendText(b, f.attr.Name), ':')
+			b = append(b, f.attr.quoted...)
 			var m int
 			var err error
 			if b, m, err = appendShown(b, r, f.attr, f.value, p, whole); err != nil {

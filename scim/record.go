@@ -111,12 +111,7 @@ func storedSingle(a *Attribute, n *node) (Value, bool) {
 // load turns a record into a resource. What is linked is fetched from tx when it is asked for, so that the resource
 // must not outlive the transaction unless those attributes are left alone. base is the URL that locations start with.
 func (s *Service) load(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
-	if stored, ok := takeApart(t, rec.Body); ok && !s.limited() {
-		r := &Resource{Type: t, ID: rec.ID, Stamp: rec.Stamp, stored: stored, base: base}
-		r.attach(s, tx, base)
-		return r, nil
-	}
-	return s.loadDecoded(tx, t, rec, base)
+	return s.examiner(tx, t, base).load(rec)
 }
 
 // loadDecoded is load for a resource that is decoded as a whole.
@@ -166,7 +161,7 @@ func (x *examiner) load(rec storage.Record) (*Resource, error) {
 	if x.s.limited() || !x.stored.take(x.r.Type, rec.Body) {
 		return x.s.loadDecoded(x.tx, x.r.Type, rec, x.r.base)
 	}
-	x.r.ID, x.r.Stamp, x.r.stored = rec.ID, rec.Stamp, &x.stored
+	x.r.ID, x.r.Stamp, x.r.stored, x.r.where = rec.ID, rec.Stamp, &x.stored, ""
 	return &x.r, nil
 }
 

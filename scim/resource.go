@@ -12,6 +12,7 @@ type Resource struct {
 	body   []byte      // that Object is stored as, of one that was just written
 	stored *storedBody // valid until the transaction ends
 	base   string      // URL that locations start with, of one that has stored
+	where  string      // its location, once somebody has asked
 
 	// load fetches the values of a linked or derived attribute, or only the one whose "value" is id if id is not "". It
 	// is nil where Object holds these attributes too: in what a client sent.
@@ -35,4 +36,12 @@ func (r *Resource) linkedValue(a *Attribute, id string) (Value, error) {
 		return r.load(a, id)
 	}
 	return r.own(a), nil
+}
+
+// location is where the resource is found, by the URL that locations start with.
+func (r *Resource) location(base string) string {
+	if r.where == "" {
+		r.where = location(base, r.Type, r.ID)
+	}
+	return r.where
 }

@@ -76,6 +76,7 @@ type Attribute struct {
 	byName map[string]*Attribute
 	// spelled finds members by their names to the letter, which is how most are written.
 	spelled map[string]*Attribute
+	quoted  string  // the name as it stands in JSON before a value: "userName":
 	schema  *Schema // schema that defines it; nil for the common attributes of RFC 7643 section 3.1
 	// demands says that something below a is required.
 	demands bool
@@ -86,6 +87,9 @@ type Attribute struct {
 	linked bool
 	// derived marks an attribute that is computed from other resources' links: User.groups.
 	derived bool
+	// open says that whoever sees a sees all of its value, as it is stored: nothing below a is hidden, asked for by itself, or
+	// filled in from elsewhere.
+	open bool
 }
 
 // Schema is a SCIM schema (RFC 7643 section 7).
@@ -214,6 +218,9 @@ func (a *Attribute) compile() {
 		s.compile()
 		a.demands = a.demands || s.Required || s.demands
 	}
+	a.quoted = string(append(appendText(nil, a.Name), ':'))
+	a.open = (a.Returned == ReturnedDefault || a.Returned == ReturnedAlways) && !a.refers() &&
+		!slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return !s.open })
 	if a.parent != nil && a.parent.parent == nil && a.refersToMany() {
 		a.linked = a.Mutability != ReadOnly
 		a.derived = a.Mutability == ReadOnly
@@ -313,6 +320,13 @@ type Types struct {
 	byEndpoint map[string]*ResourceType
 	byName     map[string]*ResourceType
 	bySchema   map[string]*Schema
+	references map[string][]reference // to resources of a type, by its name
+}
+
+// reference is a linked attribute of a resource type.
+type reference struct {
+	from *ResourceType
+	attr *Attribute
 }
 
 // ByEndpoint finds the resource type that lives at a path segment ("Users"), without regard to case; nil if none does.
@@ -328,6 +342,7 @@ func newTypes(schemas []*Schema, types []*ResourceType) (*Types, error) {
 	t := &Types{
 		Schemas: schemas, ResourceTypes: types,
 		byEndpoint: map[string]*ResourceType{}, byName: map[string]*ResourceType{}, bySchema: map[string]*Schema{},
+		references: map[string][]reference{},
 	}
 	for _, s := range schemas {
 		if t.bySchema[foldName(s.ID)] != nil {
@@ -348,6 +363,14 @@ func newTypes(schemas []*Schema, types []*ResourceType) (*Types, error) {
 		}
 		r.compile()
 		t.byEndpoint[segment], t.byName[foldName(r.Name)] = r, r
+		for _, a := range r.root.Sub {
+			if !a.linked {
+				continue
+			}
+			for _, kind := range a.kinds() {
+				t.references[kind] = append(t.references[kind], reference{r, a})
+			}
+		}
 	}
 	return t, nil
 }

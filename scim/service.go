@@ -463,7 +463,7 @@ func (s *Service) fetch(tx *storage.Tx, t *ResourceType, id string) (storage.Rec
 	if !validID(id) {
 		return storage.Record{}, notFound(t, id)
 	}
-	rec, err := tx.Get(t.Name, id)
+	rec, err := tx.Bare(t.Name, id)
 	if isNotFound(err) {
 		return rec, notFound(t, id)
 	}
@@ -487,7 +487,7 @@ func (s *Service) putBody(tx *storage.Tx, t *ResourceType, ref storage.Ref, stam
 }
 
 func (c *call) answerFor(r *Resource) *answer {
-	return &answer{id: r.ID, location: location(c.base, r.Type, r.ID), etag: etag(r.Stamp.Version)}
+	return &answer{id: r.ID, location: r.location(c.base), etag: etag(r.Stamp.Version)}
 }
 
 // written answers for a resource that has just been stored. What belongs to it is told as it was stored; what is linked is

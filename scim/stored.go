@@ -2,7 +2,6 @@ package scim
 
 import (
 	"bytes"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -18,7 +17,11 @@ type storedBody struct {
 	spans []span // by the index of the attribute; an end of 0 = no value
 }
 
-type span struct{ from, end int }
+// span is where a value stands in a text.
+type span struct {
+	from, end int
+	plain     bool // see Attribute.plain
+}
 
 // takeApart finds the values in a body; ok is false if it is in a form that encodeBody does not write.
 func takeApart(t *ResourceType, text []byte) (b *storedBody, ok bool) {
@@ -32,9 +35,9 @@ func (b *storedBody) take(t *ResourceType, text []byte) (ok bool) {
 		b.spans = make([]span, len(t.root.Sub))
 	}
 	clear(b.spans)
-	end, ok := eachMember(t.root, text, 0, func(a *Attribute, from, end int) bool {
+	end, ok := eachMember(t.root, text, 0, func(a *Attribute, at span) bool {
 		twice := b.spans[a.index].end != 0
-		b.spans[a.index] = span{from, end}
+		b.spans[a.index] = at
 		return !twice
 	})
 	return ok && end == len(text)
@@ -65,27 +68,36 @@ func (b *storedBody) value(a *Attribute) Value {
 
 // eachMember calls fn with the members of the object at i that today's schema has as members of a, and with where their
 // values are. It returns the end of the object; ok is false if it cannot be read, or if fn has returned false.
-func eachMember(a *Attribute, text []byte, i int, fn func(sub *Attribute, from, end int) bool) (end int, ok bool) {
+func eachMember(a *Attribute, text []byte, i int, fn func(sub *Attribute, at span) bool) (end int, ok bool) {
 	if at(text, i) != '{' {
 		return i, false
 	}
 	if i++; at(text, i) == '}' {
 		return i + 1, true
 	}
-	for {
-		name := i
-		if i, ok = skipString(text, i); !ok || at(text, i) != ':' {
+	for next := 0; ; {
+		sub, from := a.following(text, i, next)
+		if sub != nil {
+			next = sub.index + 1
+		} else if sub, from, ok = a.storedSub(text, i); !ok {
 			return i, false
 		}
-		quoted := text[name+1 : i-1]
-		from := i + 1
-		if i, ok = skipValue(text, from); !ok {
+		v := span{from: from}
+		if sub != nil {
+			v.end, v.plain = sub.plain(text, from)
+		}
+		if !v.plain {
+			if v.end, ok = skipValue(text, from); !ok {
+				return i, false
+			}
+			if sub != nil && !sub.fits(text, from, v.end) {
+				sub = nil
+			}
+		}
+		if sub != nil && !fn(sub, v) {
 			return i, false
 		}
-		if sub := a.storedSub(quoted); sub != nil && sub.fits(text, from, i) && !fn(sub, from, i) {
-			return i, false
-		}
-		switch at(text, i) {
+		switch i = v.end; at(text, i) {
 		case ',':
 			i++
 		case '}':
@@ -96,17 +108,92 @@ func eachMember(a *Attribute, text []byte, i int, fn func(sub *Attribute, from, 
 	}
 }
 
-// storedSub returns the member of a that a stored name is that of, nil if there is none whose values are stored. A name that
-// needs escaping is that of no attribute.
-func (a *Attribute) storedSub(name []byte) *Attribute {
-	sub := a.spelled[string(name)]
-	if sub == nil {
+// following returns the member of a whose name stands at i, to the letter, and where its value begins; nil if it is none of
+// those from next on. Members are stored in the order of the schema, so that it is one of the next few.
+func (a *Attribute) following(text []byte, i, next int) (sub *Attribute, from int) {
+	for _, sub := range a.Sub[next:] {
+		if end := i + len(sub.quoted); end <= len(text) && string(text[i:end]) == sub.quoted && sub.kept() {
+			return sub, end
+		}
+	}
+	return nil, i
+}
+
+// storedSub returns the member of a whose name stands at i, nil if there is none whose values are stored, and where its value
+// begins. A name that needs escaping is that of no attribute. ok is false if there is no name.
+func (a *Attribute) storedSub(text []byte, i int) (sub *Attribute, from int, ok bool) {
+	end, ok := skipString(text, i)
+	if !ok || at(text, end) != ':' {
+		return nil, end, false
+	}
+	name := text[i+1 : end-1]
+	if sub = a.spelled[string(name)]; sub == nil {
 		sub = a.sub(string(name))
 	}
-	if sub == nil || sub.linked || sub.derived || sub.secret() {
-		return nil
+	if sub != nil && !sub.kept() {
+		sub = nil
 	}
-	return sub
+	return sub, end + 1, true
+}
+
+// kept says whether values of a are part of what is stored.
+func (a *Attribute) kept() bool { return !a.linked && !a.derived && !a.secret() }
+
+// plain says whether what stands at i is a value of a in the one form in which encodeBody writes those of today's schema, so that
+// it may be shown as it stands: members in order, by the names that they have today, and nothing that is no value. It returns where
+// the value ends if it is.
+func (a *Attribute) plain(text []byte, i int) (end int, ok bool) {
+	if !a.MultiValued {
+		return a.plainSingle(text, i)
+	}
+	if at(text, i) != '[' {
+		return i, false
+	}
+	for {
+		if i, ok = a.plainSingle(text, i+1); !ok {
+			return i, false
+		}
+		switch at(text, i) {
+		case ',':
+		case ']':
+			return i + 1, true
+		default:
+			return i, false
+		}
+	}
+}
+
+func (a *Attribute) plainSingle(text []byte, i int) (end int, ok bool) {
+	switch a.Type {
+	case Complex:
+	case Boolean, Integer, Decimal:
+		if !a.fitsSingle(at(text, i)) {
+			return i, false
+		}
+		return skipValue(text, i)
+	default:
+		return skipString(text, i)
+	}
+	if at(text, i) != '{' {
+		return i, false
+	}
+	for next := 0; ; {
+		sub, from := a.following(text, i+1, next)
+		if sub == nil {
+			return i, false
+		}
+		next = sub.index + 1
+		if i, ok = sub.plain(text, from); !ok {
+			return i, false
+		}
+		switch at(text, i) {
+		case ',':
+		case '}':
+			return i + 1, true
+		default:
+			return i, false
+		}
+	}
 }
 
 // fits says whether the JSON at i is a value of a, as storedValue does of a node.
@@ -203,101 +290,6 @@ func skipValue(text []byte, i int) (int, bool) {
 	return i, i > from
 }
 
-// appendRaw appends what is shown of the stored value of a and says how many values that were; if none, what it has
-// appended is void. It is appendShown for what has not been decoded.
-func appendRaw(b []byte, r *Resource, a *Attribute, raw []byte, p *projection, all bool) ([]byte, int, error) {
-	if !a.MultiValued {
-		return appendRawSingle(b, r, a, raw, p, all)
-	}
-	b = append(b, '[')
-	n := 0
-	for i := 1; i < len(raw)-1; i++ {
-		end, _ := skipValue(raw, i) // fits has been here
-		before := len(b)
-		if n > 0 {
-			b = append(b, ',')
-		}
-		var m int
-		var err error
-		if b, m, err = appendRawSingle(b, r, a, raw[i:end], p, all); err != nil {
-			return nil, 0, err
-		}
-		if m == 0 {
-			b = b[:before]
-		} else {
-			n++
-		}
-		i = end
-	}
-	return append(b, ']'), n, nil
-}
-
-func appendRawSingle(b []byte, r *Resource, a *Attribute, raw []byte, p *projection, all bool) (_ []byte, n int, err error) {
-	if a.Type != Complex {
-		return append(b, raw...), 1, nil
-	}
-	if r.resolve != nil && a.refers() {
-		node, err := readNode(jsontext.NewDecoder(bytes.NewReader(raw)), 1)
-		if err != nil {
-			return b, 0, nil // see storedBody.value
-		}
-		v, ok := storedSingle(a, node)
-		if !ok || !v.assigned() {
-			return b, 0, nil
-		}
-		return appendShown(b, r, a, v, p, all)
-	}
-	b = append(b, '{')
-	eachMember(a, raw, 0, func(sub *Attribute, from, end int) bool {
-		show, whole := p.shows(sub, all)
-		if !show {
-			return true
-		}
-		before := len(b)
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendText(b, sub.Name), ':')
-		var m int
-		if b, m, err = appendRaw(b, r, sub, raw[from:end], p, whole); err != nil {
-			return false
-		}
-		if m == 0 {
-			b = b[:before]
-		} else {
-			n++
-		}
-		return true
-	})
-	return append(b, '}'), n, err
-}
-
-// holdsAny says whether the stored value of a complex attribute has a member that today's schema has.
-func holdsAny(a *Attribute, raw []byte) bool {
-	found := false
-	eachMember(a, raw, 0, func(sub *Attribute, from, end int) bool {
-		found = found || sub.holds(raw[from:end])
-		return !found
-	})
-	return found
-}
-
-// holds says whether what is stored of a is a value: {} and [] are none. What is in an object may be unknown today, and is
-// kept all the same.
-func (a *Attribute) holds(raw []byte) bool {
-	if raw[0] != '[' {
-		return len(raw) > 2 || raw[0] != '{'
-	}
-	for i := 1; i < len(raw)-1; i++ {
-		end, _ := skipValue(raw, i)
-		if a.holds(raw[i:end]) {
-			return true
-		}
-		i = end
-	}
-	return false
-}
-
 // decodeStored decodes the object at i, a value of a, as storedObject does with a node. ok is false if it is in a form that
 // encodeBody does not write.
 func decodeStored(a *Attribute, text []byte, i int) (o *Object, end int, ok bool) {
@@ -309,17 +301,18 @@ func decodeStored(a *Attribute, text []byte, i int) (o *Object, end int, ok bool
 		return o, i + 1, true
 	}
 	o.fields = make([]field, 0, 8)
-	for {
+	for next := 0; ; {
 		name := i
-		if i, ok = skipString(text, i); !ok || at(text, i) != ':' {
+		sub, from := a.following(text, i, next)
+		if sub != nil {
+			next = sub.index + 1
+		} else if sub, from, ok = a.storedSub(text, i); !ok {
 			return nil, i, false
 		}
-		quoted := text[name+1 : i-1]
-		from := i + 1
 		if i, ok = skipValue(text, from); !ok {
 			return nil, i, false
 		}
-		if sub := a.storedSub(quoted); sub != nil && sub.fits(text, from, i) {
+		if sub != nil && sub.fits(text, from, i) {
 			if o.Get(sub).assigned() {
 				return nil, i, false // one name twice is for somebody else to judge
 			}
@@ -413,44 +406,11 @@ func (r *Resource) own(a *Attribute) Value {
 	case t.schemasAttr:
 		l := []Value{textValue(t.Schema.ID)}
 		for _, x := range t.root.Sub {
-			if raw := r.stored.raw(x); x.extension && len(raw) > 0 && holdsAny(x, raw) {
+			if x.extension && r.stored.holds(x) {
 				l = append(l, textValue(x.Name))
 			}
 		}
 		return listValue(l)
 	}
 	return r.stored.value(a)
-}
-
-// appendMeta appends what is shown of meta; see appendShown.
-func appendMeta(b []byte, r *Resource, p *projection, all bool) (_ []byte, n int) {
-	b = append(b, '{')
-	for _, sub := range r.Type.metaAttr.Sub {
-		if show, _ := p.shows(sub, all); !show {
-			continue
-		}
-		if n > 0 {
-			b = append(b, ',')
-		}
-		n++
-		b = append(appendText(b, sub.Name), ':')
-		switch sub.Name {
-		case "resourceType":
-			b = appendText(b, r.Type.Name)
-		case "created":
-			b = appendTime(b, r.Stamp.Created)
-		case "lastModified":
-			b = appendTime(b, r.Stamp.Modified)
-		case "location":
-			b = appendText(b, location(r.base, r.Type, r.ID))
-		case "version":
-			b = appendText(b, etag(r.Stamp.Version))
-		}
-	}
-	return append(b, '}'), n
-}
-
-func appendTime(b []byte, t time.Time) []byte {
-	b = t.UTC().AppendFormat(append(b, '"'), timeForm)
-	return append(b, '"')
 }

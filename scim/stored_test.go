@@ -228,3 +228,15 @@ func TestTakeApart(t *testing.T) {
 		t.Error("an empty body cannot be taken apart")
 	}
 }
+
+func TestAppendTime(t *testing.T) {
+	check := func(at time.Time) {
+		if got, want := string(appendTime(nil, at)), `"`+at.UTC().Format(timeForm)+`"`; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	for _, year := range []int{-1, 0, 9, 999, 9999, 10000} {
+		check(time.Date(year, 12, 31, 23, 59, 59, 999999999, time.FixedZone("", 3600)))
+	}
+	rapid.Check(t, func(t *rapid.T) { check(time.UnixMicro(rapid.Int64Range(-1<<50, 1<<52).Draw(t, "at"))) })
+}
