@@ -191,7 +191,11 @@ func TestGuardIsDecided(t *testing.T) {
 	})
 	t.Run("rejected", func(t *testing.T) {
 		h, u := trip(t)
+		held := h.guardIs(GuardHolding, 2)
 		h.decide(GuardDecision{State: GuardRejected})
+		if g := h.guardIs(GuardRejected, 2); g.Since != held.Since || g.Held != held.Held || g.Actor != held.Actor {
+			t.Errorf("what is refused is not what was held: %+v, %+v", g, held)
+		}
 		h.clock.add(100 * time.Hour)
 		a := h.ask("DELETE", "/Users/"+u[2], "")
 		a.held()
@@ -200,6 +204,12 @@ func TestGuardIsDecided(t *testing.T) {
 		}
 		h.decide(GuardDecision{State: GuardArmed})
 		h.ask("DELETE", "/Users/"+u[2], "").want(204)
+		// Before anything was held, because somebody knows what comes.
+		h.decide(GuardDecision{State: GuardRejected})
+		if g := h.guardIs(GuardRejected, 1); h.clock.Now().Sub(g.Since) > time.Minute || g.Held != "" {
+			t.Errorf("since when it refuses: %+v", g)
+		}
+		h.ask("DELETE", "/Users/"+u[3], "").held()
 	})
 	t.Run("after a restart", func(t *testing.T) {
 		h, u := trip(t)

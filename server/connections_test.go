@@ -300,7 +300,10 @@ func TestIdleConnections(t *testing.T) {
 		conns[i].ask(t)
 	}
 	runtime.ReadMemStats(&after)
-	t.Logf("%d idle connections, %d KB each", n, (after.HeapInuse+after.StackInuse-before.HeapInuse-before.StackInuse)/uint64(n)>>10)
+	each := (after.HeapInuse + after.StackInuse - before.HeapInuse - before.StackInuse) / uint64(n) >> 10
+	if t.Logf("%d idle connections, %d KB each", n, each); each > 64 {
+		t.Errorf("an idle connection costs %d KB", each)
+	}
 	if resp, text := s.do(t, "GET", scim.BasePath+"/Users", ""); resp.StatusCode != 200 {
 		t.Errorf("beside them: %s %s", resp.Status, text)
 	}

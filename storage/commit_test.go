@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // gate keeps the committer inside an operation until it is opened, so that others must wait and make one batch.
@@ -490,6 +492,25 @@ func TestNothingToWrite(t *testing.T) {
 }
 
 func TestAnswersAfterTheCommit(t *testing.T) {
+	// However long a commit takes, nobody is answered before the engine has returned from it.
+	synctest.Test(t, func(t *testing.T) {
+		const long = time.Minute
+		e := &faulty{Engine: Memory()}
+		s, err := Open(t.Context(), e, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeStore(t, s)
+		for name, slow := range map[string]*func() error{"before it is durable": &e.commit, "while it becomes so": &e.after} {
+			*slow = func() error { time.Sleep(long); return nil }
+			begun := time.Now()
+			update(t, s, putUser(name))
+			if d := time.Since(begun); d < long {
+				t.Errorf("%s: answered after %v of %v", name, d, long)
+			}
+			*slow = nil
+		}
+	})
 	// Whoever was answered can read what was written, and LastSeq is not announced before.
 	s := openMemory(t)
 	var wg sync.WaitGroup
