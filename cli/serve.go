@@ -50,6 +50,7 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 	if soft := limitMemory(a.Env, os.DirFS("/")); soft > 0 {
 		log.Info("memory is limited by the system; garbage is collected so that it suffices", "heap", soft)
 	}
+	defer keepPace(a.Env)()
 	s, err := server.Open(ctx, server.Options{Config: c.Config, Version: a.Version, Logger: log, AcceptDataLoss: accept})
 	if err != nil {
 		return err

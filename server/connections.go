@@ -191,8 +191,9 @@ func (g *gate) state(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// filesKept are the descriptors that the store and the rest need, which no connection may take.
-const filesKept = 512
+// filesKept are the descriptors that the store and the rest need, which no connection may take. The store has one for each
+// megabyte of its tables.
+const filesKept = 4096
 
 // newGate returns the gate of the configuration, or a narrower one if the process may not open as many files.
 func (s *Server) newGate() *gate {

@@ -30,6 +30,9 @@ import (
 // damaged ones without an error.
 const maxBadgerValue = 1<<20 - 1
 
+// tableSize is how large a table file becomes, about.
+const tableSize = 1 << 20
+
 type badgerEngine struct {
 	db  *badger.DB
 	dir string
@@ -42,9 +45,11 @@ type badgerEngine struct {
 	readers map[uint64]int // how many read what a commit has left
 }
 
-// badgerOptions are chosen for a small machine by measurement (docs/decisions/0012-engine-options.md).
+// badgerOptions are chosen for a small machine by measurement (docs/decisions/0012-engine-options.md). A table is built in
+// memory, unpacked and packed, several at once: so tables are small, and on all levels of one size
+// (docs/decisions/0098-memory-for-building-tables.md).
 func badgerOptions(dir string, log badger.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
+	o := badger.DefaultOptions(dir).
 		WithLogger(log).
 		WithSyncWrites(true).
 		WithChecksumVerificationMode(options.NoVerification). // verifyTables has done it, and survives what it finds
@@ -56,9 +61,12 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithNumCompactors(2).
 		WithNumLevelZeroTables(3).
 		WithNumLevelZeroTablesStall(8).
+		WithBaseTableSize(tableSize).
 		WithBlockCacheSize(32 << 20).
 		WithBlockSize(8 << 10).
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
+	o.TableSizeMultiplier = 1
+	return o
 }
 
 // OpenBadger opens the engine alone in a directory, which it makes if there is none: without a seal, and without a look at
@@ -89,6 +97,7 @@ func openBadgerWith(o badger.Options, name string) (e *badgerEngine, err error) 
 	if err != nil {
 		return nil, openError(name, err)
 	}
+	drainPool(db)
 	last := db.MaxVersion()
 	db.SetDiscardTs(last)
 	return &badgerEngine{db: db, dir: o.Dir, last: last, next: last + 1, readers: map[uint64]int{}}, nil
