@@ -88,6 +88,7 @@ var rules = []rule{
 
 	// Queries.
 	when(`would examine more than .* filter by an indexed attribute \(([^)]*)\)`, `Choose an indexed attribute as matching attribute in `+mapping+` ($1), index another one in a custom schema (docs/schemas.md), or raise [scim] max_scan.`),
+	when(`would compare too many values|too many to sort by|the page would have more than`, `The client asks for more than this server makes at once: let it ask for fewer resources (a smaller page, a filter by userName, externalId or id), or for fewer attributes.`),
 	when(`is never shown`, `The client asks about an attribute that nobody may see: choose another matching attribute in `+mapping+`.`),
 	when(`is compared with|compares text|which has no|can only be asked for by pr|null has no order|simple values, which are called|in brackets|in the brackets|behind the attribute|inside of brackets|brackets inside|is one value of each`, `The filter compares an attribute with something that it cannot be: choose another matching attribute in `+mapping+`, one that has texts.`),
 	when(`sortBy|sortOrder|startIndex|count is`, broken),
@@ -97,6 +98,7 @@ var rules = []rule{
 	when(`the filter is empty|is no operator|expected is an operator|a blank and a value|a blank and an operator|expected is "and" or "or"|expected is a name|comparisons|nested deeper|a control character|an escape in the string|does not end|double quotes|name of a sub-attribute|only paths of PATCH go on|bytes, more than|that closes byte|found`, `The client's filter cannot be read. If a name with a quotation mark or a backslash is in it, the client does not escape it: rename at the source. Otherwise report it to the maker of the client.`),
 
 	// The form of a body.
+	when(`would look at more than .* values of what they change`, `The client changes more at once than this server takes: let it send fewer operations in one request, and name the members of a group by their ids.`),
 	when(`larger than|too large for one transaction|more than maxOperations`, `The client sends more at once than this server takes: let it send less (smaller groups of changes), or raise [limits] body, bulk_body or bulk_operations.`),
 	when(`bulkId|bulk`, broken),
 	when(`Content-Type|Content-Encoding|charset`, `The client, or a proxy in between, sends the body in a form that SCIM does not have: expected is application/scim+json, in UTF-8 and not compressed.`),

@@ -188,19 +188,22 @@ func (s *Service) idWalk(ctx context.Context, c *call, parts []part, q query, co
 					more = true // perhaps; the next page will know
 					return nil
 				}
-				examined++
 				if len(p.resources) == count {
 					r, err := s.examine(tx, c, part, id)
-					if err != nil {
+					if err != nil && !(err == errWork && examined > 0) {
 						return err
 					}
-					if r != nil {
+					if r != nil || err != nil {
 						more = true
 						return nil
 					}
-				} else if err := s.show(tx, c, part, id, p); err != nil {
+				} else if err := s.show(tx, c, part, id, p); err == errWork && examined > 0 {
+					more = true
+					return nil
+				} else if err != nil {
 					return err
 				}
+				examined++
 				at.After = id
 			}
 		}
@@ -254,9 +257,10 @@ func (s *Service) foundIDs(tx *storage.Tx, c *call, q *part, asked query, seq ui
 		}
 	}
 	looked := 0
-	for id, err := range s.candidates(tx, q.t, q.plan) {
-		if err == errManyTerms {
-			return nil, false, nil
+	defer q.apart()()
+	for id, err := range s.candidates(tx, q.t, q.plan, q.work) {
+		if err == errManyTerms || err == errWork {
+			return nil, false, nil // the walk goes by ids
 		}
 		if err != nil {
 			return nil, false, err
@@ -288,9 +292,10 @@ func (s *Service) countAll(tx *storage.Tx, c *call, parts []part, seq uint64, q 
 			if p.plan.all && n > int64(min(countable, s.o.MaxScan)) {
 				return -1, nil
 			}
+			again := p.apart()
 			ids, err := s.matchingIDs(tx, c, p, false)
-			var e *Error
-			if errors.As(err, &e) && e.Type == TooMany { // which a walk does not mind
+			again()
+			if e := (*Error)(nil); errors.As(tooMuch(err), &e) && e.Type == TooMany { // which a walk does not mind
 				return -1, nil
 			}
 			if err != nil {

@@ -26,6 +26,7 @@
 //	path.go        attribute notation and PATCH paths                        RFC 7644 sections 3.10, 3.5.2
 //	match.go       a filter with names and types: the only truth
 //	fold.go        what is the same, and what comes first                    RFC 7644 section 5
+//	work.go        how much of all that one request may ask for
 //	plan.go  query.go      which index may know; filters, sorting, paging    RFC 7644 section 3.4.2
 //	list.go        what a person looks at: lists searched as one types, one resource with its links
 //	limit.go               callers who may see a part of the attributes

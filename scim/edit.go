@@ -9,6 +9,15 @@ type editor struct {
 	q      quirks
 	object *Object
 	links  linkSet // values of linked attributes; nil if the type has none
+	work   *work   // what may still be done; nil = anything
+}
+
+// looks counts that an operation looks times at everything in v.
+func (e *editor) looks(times int, v Value) error {
+	if !e.work.do(times * weight(v)) {
+		return e.work.refuse()
+	}
+	return nil
 }
 
 // linkSet is where an editor finds the values of linked attributes: a group's members are rows of their own, and adding
@@ -99,6 +108,9 @@ func (e *editor) attribute(o *Object, op *patchOp) error {
 		return e.part(o, op)
 	}
 	had := o.Get(a).Clone()
+	if err := e.looks(2, had); err != nil {
+		return err
+	}
 	if err := e.part(o, op); err != nil {
 		return err
 	}
@@ -156,9 +168,12 @@ func (e *editor) set(o *Object, a *Attribute, op *patchOp) error {
 // changed returns what becomes of the value had of a.
 func (e *editor) changed(a *Attribute, had Value, op *patchOp) (Value, error) {
 	v := op.value.Clone()
+	if a.MultiValued && !e.work.do(2*weight(had)+weight(v)) {
+		return had, e.work.refuse()
+	}
 	switch {
 	case op.kind == opRemove && a.MultiValued && op.given && v.assigned() && e.q.removesListed:
-		return without(had, v), nil
+		return e.without(had, v)
 	case op.kind == opRemove:
 		return Value{}, nil
 	case !v.assigned() && op.kind == opAdd && a.MultiValued:
@@ -168,6 +183,15 @@ func (e *editor) changed(a *Attribute, had Value, op *patchOp) (Value, error) {
 	case a.MultiValued && op.kind == opAdd:
 		return appended(a, had, v), nil
 	case a.MultiValued:
+		strange := 0 // elements that have more than the schema knows, each of which looks for the one that it is kept in
+		for _, h := range had.list {
+			if h.kind == object && len(h.obj.extra) > 0 {
+				strange++
+			}
+		}
+		if !e.work.do(strange * weight(v)) {
+			return had, e.work.refuse()
+		}
 		return onePrimary(a, v.keepParts(had), nil), nil
 	case a.Type == Complex && had.kind == object:
 		return merged(a, had.Clone(), v), nil
@@ -193,10 +217,22 @@ func merged(a *Attribute, had, v Value) Value {
 // appended adds the elements of v that had does not hold yet.
 func appended(a *Attribute, had, v Value) Value {
 	l := slices.Clone(had.list)
+	holds := func(n Value) bool { return slices.ContainsFunc(l, n.equal) }
+	var there map[string]bool
+	if len(v.list) > 8 { // both lists can be long, and not everything is compared with everything
+		there = make(map[string]bool, len(l)+len(v.list))
+		for _, h := range l {
+			there[h.identity()] = true
+		}
+		holds = func(n Value) bool { return there[n.identity()] }
+	}
 	fresh := map[int]bool{}
 	for _, n := range v.list {
-		if i := slices.IndexFunc(l, n.equal); i >= 0 {
+		if holds(n) {
 			continue
+		}
+		if there != nil {
+			there[n.identity()] = true
 		}
 		fresh[len(l)] = true
 		l = append(l, n)
@@ -211,18 +247,50 @@ func appended(a *Attribute, had, v Value) Value {
 }
 
 // without leaves out the elements of had that an element of v describes: those that have all of its sub-attributes.
-func without(had, v Value) Value {
+func (e *editor) without(had, v Value) (Value, error) {
+	named := map[string]bool{} // by what is enough to tell one, as it mostly is
+	var others []Value
+	for _, d := range v.list {
+		if n := d.name(); n.assigned() {
+			named[n.identity()] = true
+		} else {
+			others = append(others, d)
+		}
+	}
+	if err := e.looks(len(others), had); err != nil {
+		return had, err
+	}
 	return listValue(slices.DeleteFunc(slices.Clone(had.list), func(h Value) bool {
-		return slices.ContainsFunc(v.list, func(d Value) bool { return describes(d, h) })
-	}))
+		n := h.name()
+		return n.assigned() && named[n.identity()] || slices.ContainsFunc(others, func(d Value) bool { return describes(d, h) })
+	})), nil
+}
+
+// name is what tells an element of a list from others: its "value", or all of it if it is not complex. Unassigned if it has none.
+func (v Value) name() Value {
+	switch {
+	case v.kind != object:
+		return v
+	case len(v.obj.fields) == 0:
+		return Value{}
+	}
+	return v.sub(v.obj.fields[0].attr.parent.value())
+}
+
+// identity is the same for values that are equal, and for no others of an attribute.
+func (v Value) identity() string {
+	if v.kind == object && len(v.obj.extra) > 0 {
+		v.obj = &Object{fields: v.obj.fields}
+	}
+	return string(v.appendJSON(nil))
 }
 
 func describes(d, h Value) bool {
-	if d.kind != object || h.kind != object {
-		return d.equal(h)
+	if n := d.name(); n.assigned() {
+		return n.equal(h.name())
 	}
-	if v := d.obj.fields[0].attr.parent.value(); v != nil && d.sub(v).assigned() {
-		return d.sub(v).equal(h.sub(v))
+	if h.kind != object {
+		return false
 	}
 	for _, f := range d.obj.fields {
 		if !f.value.equal(h.sub(f.attr)) {
@@ -257,6 +325,9 @@ func onePrimary(a *Attribute, v Value, fresh map[int]bool) Value {
 func (e *editor) matching(o *Object, op *patchOp) error {
 	p := op.path
 	had := o.Get(p.Attr)
+	if err := e.looks(2+p.Where.comparisons(), had); err != nil {
+		return err
+	}
 	l := slices.Clone(had.list)
 	var hits []int
 	for i, v := range l {
@@ -349,6 +420,9 @@ func (e *editor) unmatched(o *Object, op *patchOp) error {
 			return err
 		}
 	}
+	if err := e.looks(1, o.Get(p.Attr)); err != nil {
+		return err
+	}
 	o.Set(p.Attr, appended(p.Attr, o.Get(p.Attr), listValue([]Value{v})))
 	return nil
 }
@@ -357,6 +431,9 @@ func (e *editor) unmatched(o *Object, op *patchOp) error {
 func (e *editor) everyElement(o *Object, op *patchOp) error {
 	p := op.path
 	had := o.Get(p.Attr)
+	if err := e.looks(4, had); err != nil { // it copies all of them, and changes each
+		return err
+	}
 	if !had.assigned() {
 		switch {
 		case op.kind == opRemove:
@@ -428,6 +505,9 @@ func (e *editor) linkedMatching(op *patchOp) error {
 	if err != nil {
 		return err
 	}
+	if !e.work.do(len(members) * where.comparisons()) {
+		return e.work.refuse()
+	}
 	var hits []string
 	for _, m := range members {
 		if where.MatchValue(m) {
@@ -459,6 +539,9 @@ func (e *editor) linkedSub(op *patchOp) error {
 	members, err := e.links.all(op.path.Attr)
 	if err != nil {
 		return err
+	}
+	if op.path.Where != nil && !e.work.do(len(members)*op.path.Where.comparisons()) {
+		return e.work.refuse()
 	}
 	hit := false
 	for _, m := range members {

@@ -132,6 +132,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 	q := &request{w: w, r: r, ctx: r.Context(), seg: seg, params: params, call: call{
 		caller: caller, q: quirksFor(caller, h.s.o), base: h.base(r),
 		ifMatch: parseCondition(r.Header.Values("If-Match")), ifNoneMatch: parseCondition(r.Header.Values("If-None-Match")),
+		work: newWork(h.s.o.changeWork),
 	}}
 	if len(seg) == 0 {
 		return h.root(q)

@@ -25,6 +25,7 @@ type Filter struct {
 	point    string   // if not "", the only value of a linked attribute that matters is that with this id
 	resolves bool     // part of the value follows from the resource that it refers to
 	foreign  bool     // the resource type has no such attribute
+	work     *work    // what is still to be done; nil = anything
 }
 
 // testFunc says whether one value of a filter's attribute satisfies its comparison.
@@ -33,7 +34,7 @@ type testFunc func(Value) bool
 // String prints f in the notation of filters, with names as the client wrote them.
 func (f *Filter) String() string { return f.source.String() }
 
-// Match says whether f holds for r. An error is one of fetching r's links.
+// Match says whether f holds for r. An error is one of fetching r's links, or that there was too much to do.
 func (f *Filter) Match(r *Resource) (bool, error) {
 	switch f.Op {
 	case OpAnd, OpOr:
@@ -51,15 +52,23 @@ func (f *Filter) Match(r *Resource) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if !f.work.do(f.fetched(r, v)) {
+		return false, errWork
+	}
+	holds := false
 	if f.Op == OpValuePath {
 		for e := range v.each {
-			if f.Args[0].MatchValue(e) {
-				return true, nil
+			if holds = f.Args[0].MatchValue(e); holds {
+				break
 			}
 		}
-		return false, nil
+	} else {
+		holds = f.holds(v)
 	}
-	return f.holds(v), nil
+	if f.work.over() {
+		return false, errWork // it has not looked at all values
+	}
+	return holds, nil
 }
 
 // MatchValue says whether f, the condition of a value path, holds for one value of its attribute.
@@ -110,7 +119,13 @@ func (f *Filter) some(v Value) bool {
 		if f.Path.Sub != nil {
 			e = e.sub(f.Path.Sub)
 		}
+		if !f.work.do(1) {
+			return false
+		}
 		for s := range e.each {
+			if len(s.text) >= textStep && !f.work.do(textWork(s.text)) {
+				return false
+			}
 			if f.test(s) {
 				return true
 			}

@@ -26,6 +26,7 @@ type links struct {
 	q    quirks
 	// pending says which kind of resource an id is going to be, in a bulk request. May be nil.
 	pending func(id string) (kind string, ok bool)
+	work    *work // what the request may still do; nil = anything
 
 	added, removed []string // ids, for the journal
 	told           bool     // something else is said of one that was there
@@ -145,6 +146,9 @@ func (l *links) replace(a *Attribute, elements []Value) error {
 		if err != nil {
 			return err
 		}
+		if !l.work.do(rowWork) {
+			return l.work.refuse()
+		}
 		v, stays := want[link.To.ID]
 		if !stays {
 			gone = append(gone, link)
@@ -173,6 +177,9 @@ func (l *links) replace(a *Attribute, elements []Value) error {
 
 func (l *links) all(a *Attribute) ([]Value, error) {
 	v, err := l.s.members(l.tx, l.from, a, "", "")
+	if err == nil && !l.work.do(rowWork*(1+len(v.list))) {
+		err = l.work.refuse()
+	}
 	return v.list, err
 }
 

@@ -31,6 +31,8 @@ type Options struct {
 	Guard             GuardOptions               // against mass changes
 	Clock             func() time.Time
 	Logger            *slog.Logger
+
+	changeWork int // steps that the changes of one request may take; see work.go
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +50,7 @@ func (o Options) withDefaults() Options {
 	positive(&o.DefaultResults, 100)
 	o.DefaultResults = min(o.DefaultResults, o.MaxResults)
 	positive(&o.MaxScan, 100_000)
+	positive(&o.changeWork, changeWork)
 	positive(&o.BulkMaxOperations, 1000)
 	bytes(&o.BulkMaxPayload, 1<<20)
 	bytes(&o.MaxBody, 1<<20)

@@ -2,7 +2,6 @@ package scim
 
 import (
 	"bytes"
-	"errors"
 	"iter"
 	"slices"
 
@@ -166,19 +165,25 @@ func (s *Service) planComparison(t *ResourceType, f *Filter) lookup {
 }
 
 // candidates yields the ids that l finds. An id may come more than once, and in any order.
-func (s *Service) candidates(tx *storage.Tx, t *ResourceType, l lookup) iter.Seq2[string, error] {
+// It ends with errWork if finding them takes more than w.
+func (s *Service) candidates(tx *storage.Tx, t *ResourceType, l lookup, w *work) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		s.yield(tx, t, l, yield)
+		s.yield(tx, t, l, w, func(id string, err error) bool {
+			if err == nil && !w.do(rowWork) {
+				err = errWork
+			}
+			return yield(id, err) && err == nil
+		})
 	}
 }
 
-func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(string, error) bool) bool {
+func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, w *work, yield func(string, error) bool) bool {
 	switch {
 	case l.none:
 		return true
 	case l.union != nil:
 		for _, u := range l.union {
-			if !s.yield(tx, t, u, yield) {
+			if !s.yield(tx, t, u, w, yield) {
 				return false
 			}
 		}
@@ -187,11 +192,11 @@ func (s *Service) yield(tx *storage.Tx, t *ResourceType, l lookup, yield func(st
 		id, err := l.unique.owner(tx, t)
 		return id == "" && err == nil || yield(id, err)
 	case l.member != nil:
-		return s.yieldMembers(tx, t, l.member, yield)
+		return s.yieldMembers(tx, t, l.member, w, yield)
 	case l.terms != nil:
 		return s.yieldTerms(tx, t, l.terms.field, l.terms.span, yield)
 	case l.within != nil:
-		return s.yieldParts(tx, t, l.within, yield)
+		return s.yieldParts(tx, t, l.within, w, yield)
 	case l.all:
 		return s.yieldTerms(tx, t, foldName(t.idAttr.Name), storage.TermRange{}, yield)
 	default:
@@ -224,14 +229,14 @@ func (s *Service) yieldTerms(tx *storage.Tx, t *ResourceType, field string, span
 	return true
 }
 
-// errManyTerms ends a lookup that goes through more terms than a query may examine resources.
-var errManyTerms = errors.New("too many terms")
-
-func (s *Service) yieldParts(tx *storage.Tx, t *ResourceType, l *partLookup, yield func(string, error) bool) bool {
-	looked := 0
+func (s *Service) yieldParts(tx *storage.Tx, t *ResourceType, l *partLookup, w *work, yield func(string, error) bool) bool {
+	looked := 0 // no more than a query may examine resources
 	for hit, err := range tx.Find(t.Name, l.field, storage.TermRange{From: []byte{presentTerm}, To: []byte{absentTerm}}) {
 		if looked++; err == nil && looked > s.o.MaxScan {
 			err = errManyTerms
+		}
+		if err == nil && !w.do(rowWork) {
+			err = errWork
 		}
 		if err == nil && !l.finds(hit) {
 			continue
@@ -243,12 +248,12 @@ func (s *Service) yieldParts(tx *storage.Tx, t *ResourceType, l *partLookup, yie
 	return true
 }
 
-func (s *Service) yieldMembers(tx *storage.Tx, t *ResourceType, m *memberLookup, yield func(string, error) bool) bool {
+func (s *Service) yieldMembers(tx *storage.Tx, t *ResourceType, m *memberLookup, w *work, yield func(string, error) bool) bool {
 	if !validID(m.id) {
 		return true
 	}
 	if m.attr.derived {
-		return s.yieldNested(tx, t, m, yield)
+		return s.yieldNested(tx, t, m, w, yield)
 	}
 	for _, kind := range m.attr.kinds() {
 		to := storage.Ref{Tenant: tx.Tenant(), Kind: kind, ID: m.id}
@@ -265,7 +270,7 @@ func (s *Service) yieldMembers(tx *storage.Tx, t *ResourceType, m *memberLookup,
 }
 
 // yieldNested yields the members of a group, and those of the groups that are its members: groups.value eq "id".
-func (s *Service) yieldNested(tx *storage.Tx, t *ResourceType, m *memberLookup, yield func(string, error) bool) bool {
+func (s *Service) yieldNested(tx *storage.Tx, t *ResourceType, m *memberLookup, w *work, yield func(string, error) bool) bool {
 	seen := map[storage.Ref]bool{}
 	var queue []storage.Ref
 	for _, kind := range m.attr.kinds() {
@@ -284,6 +289,9 @@ func (s *Service) yieldNested(tx *storage.Tx, t *ResourceType, m *memberLookup, 
 				continue
 			}
 			for link, err := range tx.Links(from, linkField(a), "") {
+				if err == nil && !w.do(rowWork) {
+					err = errWork
+				}
 				if err == nil && link.To.Kind != t.Name {
 					queue = append(queue, link.To)
 					continue

@@ -32,6 +32,8 @@ type part struct {
 	sort   *Path
 	plan   lookup
 	shown  projection
+	work   *work // of all parts together
+	keys   int   // bytes of the keys that it was sorted by
 }
 
 // page is an answer to a query.
@@ -39,6 +41,7 @@ type page struct {
 	total     int // -1: not counted
 	start     int // 0: a cursor's page
 	resources [][]byte
+	size      int // bytes of resources
 	next      string
 }
 
@@ -54,12 +57,13 @@ func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q 
 	}
 	count = min(count, s.o.MaxResults)
 	if q.cursor != nil {
-		return s.searchByCursor(ctx, c, parts, q, count)
+		p, err := s.searchByCursor(ctx, c, parts, q, count)
+		return p, tooMuch(err)
 	}
 	p := &page{start: max(q.start, 1)}
 	seq := s.store.LastSeq()
 	err = s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
-		p.total, p.resources = 0, nil
+		p.total, p.resources, p.size = 0, nil, 0
 		skip := p.start - 1
 		if len(parts) > 1 && q.sortBy != "" { // resources of different types stand between each other
 			return s.mergedPage(tx, c, parts, q, skip, count, p)
@@ -73,7 +77,7 @@ func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q 
 		}
 		return nil
 	})
-	return p, err
+	return p, tooMuch(err)
 }
 
 // bind gives a query its meaning for each resource type. Where it spans several, what one of them does not have counts
@@ -88,9 +92,9 @@ func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) 
 	}
 	var parts []part
 	var foreign, unsortable error
-	sortable := false
+	sortable, w := false, s.queryWork()
 	for _, t := range types {
-		p := part{t: t, plan: everything}
+		p := part{t: t, plan: everything, work: w}
 		var err error
 		if p.shown, err = newProjection(t, q.attributes, q.excluded, c.q); err != nil {
 			return nil, err
@@ -107,6 +111,7 @@ func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) 
 					return nil, err
 				}
 			}
+			p.filter.counts(w)
 			p.plan = s.plan(t, p.filter)
 		}
 		if q.sortBy != "" {
@@ -309,7 +314,10 @@ func (s *Service) ordered(tx *storage.Tx, c *call, q *part, field string, span s
 			}
 			m := match{id: hit.ID}
 			if r != nil {
-				m.key = sortValue(r, *q.sort)
+				if err := q.key(r, &m); err != nil {
+					yield(hit, err)
+					return
+				}
 			}
 			run, term = append(run, m), hit.Value
 		}
@@ -381,7 +389,7 @@ func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]
 	var list []match
 	seen := map[string]bool{}
 	examined := 0
-	for id, err := range s.candidates(tx, q.t, q.plan) {
+	for id, err := range s.candidates(tx, q.t, q.plan, q.work) {
 		if err == errManyTerms {
 			return nil, s.tooMany(q)
 		}
@@ -404,8 +412,8 @@ func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]
 			if r == nil {
 				continue
 			}
-			if q.sort != nil {
-				m.key = sortValue(r, *q.sort)
+			if err := q.key(r, &m); err != nil {
+				return nil, err
 			}
 		}
 		list = append(list, m)
@@ -436,8 +444,8 @@ func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool
 			continue
 		}
 		m := match{id: rec.ID}
-		if q.sort != nil {
-			m.key = sortValue(r, *q.sort)
+		if err := q.key(r, &m); err != nil {
+			return nil, err
 		}
 		list = append(list, m)
 	}
@@ -498,6 +506,9 @@ func showOn(p *page, r *Resource, q *part) error {
 	if err != nil {
 		return err
 	}
+	if p.size += len(b); p.size > maxPage && len(p.resources) > 0 {
+		return bad(TooMany, "the page would have more than %d bytes; ask for fewer resources with count, or leave out what is long with excludedAttributes", maxPage)
+	}
 	p.resources = append(p.resources, b)
 	return nil
 }
@@ -533,6 +544,18 @@ func sortValue(r *Resource, p Path) []byte {
 		return nil
 	}
 	return sortKey(p.target(), v)
+}
+
+// key sets the key that r is sorted by, if the query is sorted. All of them are held at once.
+func (q *part) key(r *Resource, m *match) error {
+	if q.sort == nil {
+		return nil
+	}
+	m.key = sortValue(r, *q.sort)
+	if q.keys += len(m.key); q.keys > keyBytes {
+		return bad(TooMany, "the values of %q have more than %d bytes together, too many to sort by; use a filter that finds fewer resources", q.sort.String(), keyBytes)
+	}
+	return nil
 }
 
 // fingerprintOf tells queries apart whose pages must not be mixed up.

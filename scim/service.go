@@ -85,6 +85,7 @@ type call struct {
 	id    string // that a new resource is to have, "" for a fresh one: bulk requests refer to what is yet to be made
 	// pending says which kind of resource an id is going to be, in a bulk request. May be nil.
 	pending func(id string) (kind string, ok bool)
+	work    *work // of all changes of the request; nil = any
 }
 
 // answer is what an operation on one resource came to.
@@ -248,7 +249,7 @@ func (s *Service) patch(ctx context.Context, c *call, id string, body *node) (*a
 	}
 	return s.change(ctx, c, id, "patch", func(e *edit) error {
 		e.hash, e.forget = hash, forget
-		ed := editor{t: c.t, q: c.q, object: e.object, links: e.links}
+		ed := editor{t: c.t, q: c.q, object: e.object, links: e.links, work: c.work}
 		if err := ed.applyAll(ops); err != nil {
 			return err
 		}
@@ -282,13 +283,24 @@ type edit struct {
 // neither version nor lastModified move (RFC 7644 section 3.5.2.1).
 func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*edit) error) (*answer, error) {
 	var done *Resource
+	spent := 0 // by a try that is made again
 	err := s.update(ctx, c, func(tx *storage.Tx) error {
 		done = nil
+		if c.work.over() { // before more of it is read
+			return c.work.refuse()
+		}
 		rec, old, err := s.toChange(tx, c, id)
 		if err != nil {
 			return err
 		}
-		e := &edit{object: old.Clone(), links: &links{s: s, tx: tx, from: rec.Ref, q: c.q, pending: c.pending}}
+		if c.work != nil {
+			c.work.left += spent
+			defer func(before int) { spent = before - c.work.left }(c.work.left)
+		}
+		if !c.work.do(old.weight()) {
+			return c.work.refuse()
+		}
+		e := &edit{object: old.Clone(), links: &links{s: s, tx: tx, from: rec.Ref, q: c.q, pending: c.pending, work: c.work}}
 		if err := fn(e); err != nil {
 			return err
 		}
