@@ -31,9 +31,12 @@ func entry(op string, ref storage.Ref, t *ResourceType, labelled *Object, c chan
 	return storage.Entry{Op: op, Ref: ref, Detail: append(b, '}')}
 }
 
+// labels are the attributes that a resource is called by, the first that it has.
+var labels = []string{"userName", "displayName", "name"}
+
 // labelOf is what a person calls a resource.
 func labelOf(t *ResourceType, o *Object) string {
-	for _, name := range []string{"userName", "displayName", "name"} {
+	for _, name := range labels {
 		if a := t.root.sub(name); a != nil && a.Type == String {
 			if v := o.Get(a); v.assigned() {
 				return v.text
@@ -77,10 +80,9 @@ type changes struct {
 func changesOf(t *ResourceType, old, now *Object, secret bool) changes {
 	c := changes{}
 	if old == nil {
-		old = &Object{}
 		c.b = make([]byte, 0, 1024) // all that a user has
 	}
-	c.compare(t, t.root, old, now)
+	c.compare(t, old, now)
 	if secret {
 		c.begin("password")
 		c.b = append(c.b, '}')
@@ -96,14 +98,25 @@ func (c *changes) begin(path string) {
 	c.b = appendMember(append(c.b, '{'), "path", path)
 }
 
-func (c *changes) compare(t *ResourceType, a *Attribute, old, now *Object) {
-	for _, s := range a.Sub {
-		was, is := old.Get(s), now.Get(s)
+// compare compares two values of a complex attribute; nil is none.
+func (c *changes) compare(t *ResourceType, old, now *Object) {
+	had, has := old.all(), now.all()
+	for len(had)+len(has) > 0 {
+		var s *Attribute
+		var was, is Value
+		if len(has) == 0 || len(had) > 0 && had[0].attr.index <= has[0].attr.index {
+			s, was, had = had[0].attr, had[0].value, had[1:]
+		} else {
+			s = has[0].attr
+		}
+		if len(has) > 0 && has[0].attr == s {
+			is, has = has[0].value, has[1:]
+		}
 		if c.n >= maxChanges || was.equal(is) || s.parent.parent == nil && !s.extension && !t.stored(s) {
 			continue
 		}
 		if s.Type == Complex && !s.MultiValued && s.Returned != ReturnedNever {
-			c.compare(t, s, was.obj, is.obj)
+			c.compare(t, was.obj, is.obj)
 			continue
 		}
 		c.begin(s.Path())

@@ -12,7 +12,7 @@
 //
 // What a client writes, and what is answered:
 //
-//	node.go        JSON as it was sent                                       RFC 7644 section 3.8
+//	node.go  parse.go      JSON as it was sent                               RFC 7644 section 3.8
 //	decode.go  encode.go   JSON to values and back, by the schema
 //	patch.go  edit.go      PATCH: bound first, then applied                  RFC 7644 section 3.5.2
 //	quirks.go      deviations of named clients, and presets of them
@@ -36,6 +36,7 @@
 //
 //	record.go      resources to records: bodies and terms
 //	stored.go  show.go     bodies that are read without being decoded
+//	partly.go      what a PATCH leaves alone stays as it is stored
 //	reindex.go     terms anew, where the rules for them have changed
 //	members.go     linked and derived attributes: members, groups, manager
 //	secret.go      passwords                                                 RFC 7643 section 9.2

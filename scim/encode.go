@@ -31,25 +31,36 @@ func (v Value) appendJSON(b []byte) []byte {
 // appendJSON appends every member of o, and those that today's schema does not know: this is the form that is stored,
 // not the one that is sent.
 func (o *Object) appendJSON(b []byte) []byte {
-	b = append(b, '{')
-	first := true
-	comma := func() {
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-	}
+	m := memberList{append(b, '{'), true}
 	for _, f := range o.fields {
-		comma()
-		b = append(appendText(b, f.attr.Name), ':')
-		b = f.value.appendJSON(b)
+		m.begin(f.attr.Name)
+		m.b = f.value.appendJSON(m.b)
 	}
-	for _, m := range o.extra {
-		comma()
-		b = append(appendText(b, m.name), ':')
-		b = append(b, m.text...)
+	return m.end(o.extra)
+}
+
+// memberList is the JSON of an object that is being written.
+type memberList struct {
+	b     []byte
+	first bool
+}
+
+// begin writes the name of the next member; its value is then appended.
+func (m *memberList) begin(name string) {
+	if !m.first {
+		m.b = append(m.b, ',')
 	}
-	return append(b, '}')
+	m.first = false
+	m.b = append(appendText(m.b, name), ':')
+}
+
+// end writes what today's schema does not know, and ends the object.
+func (m *memberList) end(extra []rawMember) []byte {
+	for _, x := range extra {
+		m.begin(x.name)
+		m.b = append(m.b, x.text...)
+	}
+	return append(m.b, '}')
 }
 
 // equal says whether v and w are the same value of one attribute, to the letter.

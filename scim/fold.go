@@ -82,6 +82,17 @@ func foldLatin(s string) (_ string, ok bool) {
 	return string(b), true
 }
 
+// appendFolded appends Fold(s), and makes nothing else if s is ASCII.
+func appendFolded(b []byte, s string) []byte {
+	if !isASCII(s) {
+		return append(b, Fold(s)...)
+	}
+	for i := range len(s) {
+		b = append(b, lower(s[i]))
+	}
+	return b
+}
+
 // foldCherokee folds the one script that golang.org/x/text folds in both directions, so that small letters and capitals
 // never meet: Unicode's CaseFolding.txt takes its small letters to capitals.
 func foldCherokee(s string) string {
@@ -207,31 +218,36 @@ func decodeBinary(s string) ([]byte, bool) {
 // if the values are equal. It is never nil. What a schema of another day has left behind and today's cannot read comes
 // last.
 func sortKey(a *Attribute, v Value) []byte {
+	return appendSortKey(make([]byte, 0, len(v.text)+1), a, v)
+}
+
+// appendSortKey appends sortKey to b.
+func appendSortKey(b []byte, a *Attribute, v Value) []byte {
 	switch a.Type {
 	case Boolean:
 		if v.flag {
-			return []byte{1}
+			return append(b, 1)
 		}
-		return []byte{0}
+		return append(b, 0)
 	case Integer, Decimal:
-		return numberKey(v.text)
+		return append(b, numberKey(v.text)...)
 	case DateTime:
 		t, err := parseDateTime(v.text)
 		if err != nil {
-			return append([]byte{0xFF}, v.text...)
+			return append(append(b, 0xFF), v.text...)
 		}
-		b := binary.BigEndian.AppendUint64(make([]byte, 0, 12), uint64(t.Unix())^1<<63) // the sign first, so that the year 1 comes before 1970
+		b = binary.BigEndian.AppendUint64(b, uint64(t.Unix())^1<<63) // the sign first, so that the year 1 comes before 1970
 		return binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond()))
 	case Binary:
-		if b, ok := decodeBinary(v.text); ok {
-			return b
+		if k, ok := decodeBinary(v.text); ok {
+			return append(b, k...)
 		}
-		return append([]byte{0xFF}, v.text...)
+		return append(append(b, 0xFF), v.text...)
 	default:
 		if a.CaseExact {
-			return []byte(v.text)
+			return append(b, v.text...)
 		}
-		return []byte(Fold(v.text))
+		return appendFolded(b, v.text)
 	}
 }
 
@@ -239,10 +255,11 @@ func sortKey(a *Attribute, v Value) []byte {
 // hint, as it is anyway.
 const maxTerm = 255
 
-// termOf returns sortKey cut to what a term may hold.
-func termOf(a *Attribute, v Value) []byte {
-	k := sortKey(a, v)
-	return k[:min(len(k), maxTerm)]
+// appendTerm appends sortKey cut to what a term may hold.
+func appendTerm(b []byte, a *Attribute, v Value) []byte {
+	n := len(b)
+	b = appendSortKey(b, a, v)
+	return b[:min(len(b), n+maxTerm)]
 }
 
 // What a number's key begins with.

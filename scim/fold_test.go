@@ -209,14 +209,14 @@ func TestSortKey(t *testing.T) {
 func TestTermOf(t *testing.T) {
 	a := &Attribute{Type: String}
 	long := strings.Repeat("É", 200)
-	if k := termOf(a, textValue(long)); len(k) != maxTerm || !bytes.HasPrefix([]byte(Fold(long)), k) {
+	if k := appendTerm(nil, a, textValue(long)); len(k) != maxTerm || !bytes.HasPrefix([]byte(Fold(long)), k) {
 		t.Errorf("a term of %d bytes: %q", len(k), k)
 	}
-	if k := termOf(a, textValue("ABC")); string(k) != "abc" {
+	if k := appendTerm(nil, a, textValue("ABC")); string(k) != "abc" {
 		t.Errorf("%q", k)
 	}
 	n := &Attribute{Type: Decimal}
-	if k := termOf(n, numberValue("1"+strings.Repeat("2", 500))); len(k) != maxTerm {
+	if k := appendTerm(nil, n, numberValue("1"+strings.Repeat("2", 500))); len(k) != maxTerm {
 		t.Errorf("a term of %d bytes", len(k))
 	}
 }
@@ -289,7 +289,7 @@ func TestTermsKeepOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := &Attribute{Type: String, CaseExact: rapid.Bool().Draw(t, "exact")}
 		x, y := textValue(word.Draw(t, "x")), textValue(word.Draw(t, "y"))
-		order, cut := bytes.Compare(sortKey(a, x), sortKey(a, y)), bytes.Compare(termOf(a, x), termOf(a, y))
+		order, cut := bytes.Compare(sortKey(a, x), sortKey(a, y)), bytes.Compare(appendTerm(nil, a, x), appendTerm(nil, a, y))
 		if cut != 0 && cut != order {
 			t.Fatalf("the keys of %+q and %+q compare as %d, the terms as %d", x.text, y.text, order, cut)
 		}
@@ -297,7 +297,7 @@ func TestTermsKeepOrder(t *testing.T) {
 		runes := []rune(x.text)
 		start := textValue(string(runes[:rapid.IntRange(0, len(runes)).Draw(t, "n")]))
 		for _, lit := range []Value{start, y} {
-			if testOf(OpSw, a, lit)(x) && !bytes.HasPrefix(termOf(a, x), termOf(a, lit)) {
+			if testOf(OpSw, a, lit)(x) && !bytes.HasPrefix(appendTerm(nil, a, x), appendTerm(nil, a, lit)) {
 				t.Fatalf("%+q begins with %+q, and its term not", x.text, lit.text)
 			}
 			for op, holds := range map[Op]func(int) bool{

@@ -1,8 +1,12 @@
 package scim
 
 import (
+	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"scimbox/storage"
 )
 
 // fuzzQuirks are the two ends: nothing tolerated, and everything.
@@ -71,7 +75,7 @@ func FuzzResource(f *testing.F) {
 }
 
 // FuzzPatch: whatever PATCH a client sends, it is refused with a 4xx and has changed nothing, or what it makes of the
-// resource reads back as the same.
+// resource reads back as the same. It makes the same of one of which only that is decoded which it looks at.
 func FuzzPatch(f *testing.F) {
 	for _, ops := range []string{
 		`{"op":"Replace","path":"active","value":"False"}`,
@@ -102,6 +106,9 @@ func FuzzPatch(f *testing.F) {
 		f.Fatal(err)
 	}
 	before := string(encodeBody(user, start))
+	s := &Service{index: map[*ResourceType][]indexedAttribute{user: indexes(user)}}
+	now := time.Unix(1, 0)
+	rec := storage.Record{Body: []byte(before), Terms: s.terms(user, start, nil, "id", now)}
 	f.Fuzz(func(t *testing.T, body []byte, strict bool) {
 		n, err := parseJSON(body)
 		if err != nil {
@@ -117,6 +124,27 @@ func FuzzPatch(f *testing.F) {
 			return
 		}
 		sameWhenStored(t, user, o)
+		ops, err := (&patchDecoder{decoder{t: user, q: fuzzQuirks(strict), strict: true}, "id"}).decode(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, rest, err := decodePartly(user, &rec, user.looksAt(ops))
+		if err != nil || rest == nil {
+			t.Fatalf("%s is not decoded in part: %v", rec.Body, err)
+		}
+		ed := editor{t: user, q: fuzzQuirks(strict), object: part.Clone()}
+		if err := ed.applyAll(ops); err != nil {
+			t.Fatalf("it is refused where the resource is decoded in part: %v", err)
+		}
+		if whole, got := encodeBody(user, o), encodeWith(user, ed.object, rest); string(got) != string(whole) {
+			t.Fatalf("of all  %s\nin part %s", whole, got)
+		}
+		if whole, got := s.terms(user, o, nil, "id", now), s.terms(user, ed.object, rest, "id", now); !reflect.DeepEqual(got, whole) {
+			t.Fatalf("terms of all  %v\nterms in part %v", whole, got)
+		}
+		if whole, got := changesOf(user, start, o, false), changesOf(user, part, ed.object, false); string(got.b) != string(whole.b) {
+			t.Fatalf("changes of all  %s\nchanges in part %s", whole.b, got.b)
+		}
 	})
 }
 

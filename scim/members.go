@@ -340,6 +340,13 @@ func (a *Attribute) refers() bool {
 	return a.Type == Complex && !a.MultiValued && a.value() != nil && ref != nil && len(ref.ReferenceTypes) > 0
 }
 
+// refersToAny says whether o has a value that resolve would look at.
+func refersToAny(o *Object) bool {
+	return slices.ContainsFunc(o.fields, func(f field) bool {
+		return f.attr.refers() || f.attr.extension && refersToAny(f.value.obj)
+	})
+}
+
 // resolve fills in what follows from the resource that a reference names.
 func (s *Service) resolve(tx *storage.Tx, a *Attribute, v Value, base string) (Value, error) {
 	id := v.sub(a.value()).text

@@ -143,8 +143,8 @@ func (s *Service) planComparison(t *ResourceType, f *Filter) lookup {
 	open := []byte{absentTerm}
 	switch f.Op {
 	case OpEq:
-		if x.unique {
-			return lookup{rank: rankUnique, unique: &termLookup{field: "=" + x.field, value: uniqueValue(target, f.Value)}, exact: true}
+		if x.unique != "" {
+			return lookup{rank: rankUnique, unique: &termLookup{field: x.unique, value: uniqueValue(target, f.Value)}, exact: true}
 		}
 		return span(storage.Exactly(v), rankEqual, short && target.Type != Decimal)
 	case OpSw:

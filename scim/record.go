@@ -33,19 +33,35 @@ func (a *Attribute) secret() bool {
 }
 
 // encodeBody returns the body under which o is stored.
-func encodeBody(t *ResourceType, o *Object) []byte {
-	kept := &Object{extra: o.extra}
-	for _, f := range o.fields {
-		if t.stored(f.attr) {
-			kept.fields = append(kept.fields, f)
+func encodeBody(t *ResourceType, o *Object) []byte { return encodeWith(t, o, nil) }
+
+// encodeWith returns the body of o and of what was left alone of the same resource.
+func encodeWith(t *ResourceType, o *Object, rest *stayed) []byte {
+	size := 1024
+	if rest != nil {
+		size = len(rest.body.text) + 128
+	}
+	m := memberList{append(make([]byte, 0, size), '{'), true}
+	fields := o.fields
+	for _, a := range t.root.Sub {
+		if len(fields) > 0 && fields[0].attr == a {
+			v := fields[0].value
+			fields = fields[1:]
+			if t.stored(a) {
+				m.begin(a.Name)
+				m.b = v.appendJSON(m.b)
+			}
+		} else if raw := rest.raw(a); len(raw) > 0 {
+			m.begin(a.Name)
+			m.b = append(m.b, raw...)
 		}
 	}
-	return kept.appendJSON(nil)
+	return m.end(o.extra)
 }
 
 // decodeBody reads a body. What today's schema does not know, or knows to be of another type, is kept as it is.
 func decodeBody(t *ResourceType, body []byte) (*Object, error) {
-	if o, end, ok := decodeStored(t.root, body, 0); ok && end == len(body) {
+	if o, end, ok := decodeStored(t.root, body, 0, nil); ok && end == len(body) {
 		return o, nil
 	}
 	return decodeAny(t, body)
@@ -112,6 +128,20 @@ func storedSingle(a *Attribute, n *node) (Value, bool) {
 // must not outlive the transaction unless those attributes are left alone. base is the URL that locations start with.
 func (s *Service) load(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
 	return s.examiner(tx, t, base).load(rec)
+}
+
+// unattached is load without a transaction: what is linked has no values, and references are shown as they are stored.
+func unattached(t *ResourceType, rec storage.Record, base string) (*Resource, error) {
+	r := &Resource{Type: t, ID: rec.ID, Stamp: rec.Stamp, base: base}
+	if stored, ok := takeApart(t, rec.Body); ok {
+		r.stored = stored
+		return r, nil
+	}
+	var err error
+	if r.Object, err = decodeBody(t, rec.Body); err == nil {
+		r.complete(base)
+	}
+	return r, err
 }
 
 // loadDecoded is load for a resource that is decoded as a whole.
@@ -229,16 +259,19 @@ type indexedAttribute struct {
 	path   Path
 	target *Attribute
 	field  string
-	sorted bool // single-valued, so that its terms are an order of the resources
-	unique bool
+	sorted bool   // single-valued, so that its terms are an order of the resources
+	unique string // field of its unique terms, "" if it has none
 }
 
 // indexes lists what is indexed of t: what the schema says, meta.lastModified and id.
 func indexes(t *ResourceType) []indexedAttribute {
 	var l []indexedAttribute
 	add := func(p Path, target *Attribute, sorted bool) {
-		l = append(l, indexedAttribute{p, target, foldName(target.Path()), sorted,
-			target != t.idAttr && (target.Uniqueness == UniqueServer || target.Uniqueness == UniqueGlobal)})
+		x := indexedAttribute{path: p, target: target, field: foldName(target.Path()), sorted: sorted}
+		if target != t.idAttr && (target.Uniqueness == UniqueServer || target.Uniqueness == UniqueGlobal) {
+			x.unique = "=" + x.field
+		}
+		l = append(l, x)
 	}
 	add(Path{Attr: t.idAttr}, t.idAttr, true)
 	if modified := t.metaAttr.byName["lastmodified"]; modified != nil {
@@ -271,14 +304,14 @@ func (s *Service) fingerprint(t *ResourceType) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "1/%s", KeyFormat)
 	for _, x := range s.index[t] {
-		fmt.Fprintf(&b, " %s:%s:%t:%t:%t", x.field, x.target.Type, x.target.CaseExact, x.sorted, x.unique)
+		fmt.Fprintf(&b, " %s:%s:%t:%t:%t", x.field, x.target.Type, x.target.CaseExact, x.sorted, x.unique != "")
 	}
 	sum := sha256.Sum256([]byte(b.String()))
 	return fmt.Sprintf("%x", sum[:16])
 }
 
-// terms returns everything that a resource can be found by.
-func (s *Service) terms(t *ResourceType, o *Object, id string, modified time.Time) []storage.Term {
+// terms returns everything that a resource can be found by. What is left alone of it is found by the terms that it had.
+func (s *Service) terms(t *ResourceType, o *Object, rest *stayed, id string, modified time.Time) []storage.Term {
 	l := make([]storage.Term, 0, len(s.index[t])+2)
 	for _, x := range s.index[t] {
 		field := x.field
@@ -289,8 +322,8 @@ func (s *Service) terms(t *ResourceType, o *Object, id string, modified time.Tim
 			}
 			n++
 			l = append(l, storage.Term{Field: field, Value: presentValue(x.target, v)})
-			if x.unique {
-				l = append(l, storage.Term{Field: "=" + field, Value: uniqueValue(x.target, v), Unique: true})
+			if x.unique != "" {
+				l = append(l, storage.Term{Field: x.unique, Value: uniqueValue(x.target, v), Unique: true})
 			}
 		}
 		switch {
@@ -298,6 +331,13 @@ func (s *Service) terms(t *ResourceType, o *Object, id string, modified time.Tim
 			each(textValue(id))
 		case x.path.Attr == t.metaAttr:
 			each(textValue(modified.UTC().Format(timeForm)))
+		case rest.has(x.target):
+			for _, had := range rest.terms {
+				if had.Field == field || had.Unique && had.Field == x.unique {
+					l = append(l, had)
+				}
+			}
+			continue
 		default:
 			c := o
 			if x.path.Ext != nil {
@@ -340,16 +380,16 @@ func dedupe(l []storage.Term) []storage.Term {
 
 // presentValue is the value of the ordered term of v.
 func presentValue(a *Attribute, v Value) []byte {
-	return append([]byte{presentTerm}, termOf(a, v)...)
+	return appendTerm(append(make([]byte, 0, 1+len(v.text)+12), presentTerm), a, v)
 }
 
 // uniqueValue is the value of the unique term of v: nothing of it is cut off, long ones are hashed.
 func uniqueValue(a *Attribute, v Value) []byte {
-	k := sortKey(a, v)
-	if len(k) <= 256 {
-		return append([]byte{'v'}, k...)
+	k := appendSortKey(append(make([]byte, 0, 1+len(v.text)+12), 'v'), a, v)
+	if len(k) <= 1+256 {
+		return k
 	}
-	sum := sha256.Sum256(k)
+	sum := sha256.Sum256(k[1:])
 	return append([]byte{'h'}, sum[:]...)
 }
 
@@ -369,7 +409,7 @@ func (s *Service) taken(t *ResourceType, err error) error {
 // uniqueAttribute returns the attribute that a conflict is about.
 func (s *Service) uniqueAttribute(t *ResourceType, c *storage.ConflictError) *Attribute {
 	for _, x := range s.index[t] {
-		if "="+x.field == c.Field {
+		if x.unique == c.Field {
 			return x.target
 		}
 	}

@@ -9,7 +9,6 @@ type Resource struct {
 	ID     string
 	Stamp  storage.Stamp
 	Object *Object     // nil of one that is shown straight from its stored body
-	body   []byte      // that Object is stored as, of one that was just written
 	stored *storedBody // valid until the transaction ends
 	base   string      // URL that locations start with, of one that has stored
 	where  string      // its location, once somebody has asked

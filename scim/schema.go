@@ -73,6 +73,7 @@ type Attribute struct {
 
 	parent *Attribute // complex attribute, extension or root that this one is a member of; nil for the root
 	index  int        // position among the parent's Sub
+	path   string     // see Path; "" before it is compiled
 	byName map[string]*Attribute
 	// spelled finds members by their names to the letter, which is how most are written.
 	spelled map[string]*Attribute
@@ -168,6 +169,9 @@ func (a *Attribute) sub(name string) *Attribute {
 // Path returns the attribute notation of a (RFC 7644 section 3.10): "name.givenName", and with its URN where a belongs
 // to an extension.
 func (a *Attribute) Path() string {
+	if a.path != "" {
+		return a.path
+	}
 	switch p := a.parent; {
 	case p == nil || p.parent == nil && !p.extension: // top level
 		return a.Name
@@ -213,7 +217,8 @@ func (a *Attribute) setDefaults() {
 func (a *Attribute) compile() {
 	a.byName, a.spelled = make(map[string]*Attribute, len(a.Sub)), make(map[string]*Attribute, len(a.Sub))
 	for i, s := range a.Sub {
-		s.parent, s.index = a, i
+		s.parent, s.index, s.path = a, i, ""
+		s.path = s.Path()
 		a.byName[foldName(s.Name)], a.spelled[s.Name] = s, s
 		s.compile()
 		a.demands = a.demands || s.Required || s.demands

@@ -157,15 +157,13 @@ func (s *Service) beginCreate(ctx context.Context, c *call, body *node) (finish 
 	ref := storage.Ref{Tenant: c.caller.Tenant, Kind: c.t.Name, ID: id}
 	// Here and not below: everybody else waits for the transaction.
 	encoded, changed := encodeBody(c.t, o), changesOf(c.t, nil, o, hash != nil)
-	var done *Resource
+	var done storage.Record
 	outcome := s.store.Submit(ctx, c.caller.Tenant, c.origin(), func(tx *storage.Tx) error {
-		done = nil
-		now := o.Clone()
-		if err := s.uniqueName(tx, c, nil, now, ref.ID); err != nil {
+		if err := s.uniqueName(tx, c, nil, o, ref.ID); err != nil {
 			return err
 		}
 		stamp := tx.Stamp(storage.Stamp{})
-		if err := s.putBody(tx, c.t, ref, stamp, now, encoded); err != nil {
+		if err := s.putBody(tx, c.t, ref, stamp, o, nil, encoded); err != nil {
 			return err
 		}
 		l := &links{s: s, tx: tx, from: ref, q: c.q, pending: c.pending}
@@ -179,17 +177,19 @@ func (s *Service) beginCreate(ctx context.Context, c *call, body *node) (finish 
 				return err
 			}
 		}
-		if err := tx.Log(entry("create", ref, c.t, now, changed, l)); err != nil {
+		if err := tx.Log(entry("create", ref, c.t, o, changed, l)); err != nil {
 			return err
 		}
-		done = &Resource{Type: c.t, ID: ref.ID, Stamp: stamp, Object: now, body: encoded}
+		done = storage.Record{Ref: ref, Stamp: stamp, Body: encoded}
 		return nil
 	})
 	return func() (*answer, error) {
 		if err := outcome(); err != nil {
 			return nil, err
 		}
-		return s.written(ctx, c, done)
+		// Its id is known to nobody else yet.
+		alone := c.id == "" && len(members) == 0 && !refersToAny(o)
+		return s.written(ctx, c, done, alone)
 	}, nil
 }
 
@@ -212,7 +212,7 @@ func (s *Service) replace(ctx context.Context, c *call, id string, body *node) (
 	if err != nil {
 		return nil, err
 	}
-	return s.change(ctx, c, id, "replace", func(e *edit) error {
+	return s.change(ctx, c, id, "replace", nil, func(e *edit) error {
 		now := o.Clone()
 		if err := takeOver(c.t.root, e.object, now, ""); err != nil {
 			return err
@@ -247,7 +247,7 @@ func (s *Service) patch(ctx context.Context, c *call, id string, body *node) (*a
 	if err != nil {
 		return nil, err
 	}
-	return s.change(ctx, c, id, "patch", func(e *edit) error {
+	return s.change(ctx, c, id, "patch", c.t.looksAt(ops), func(e *edit) error {
 		e.hash, e.forget = hash, forget
 		ed := editor{t: c.t, q: c.q, object: e.object, links: e.links, work: c.work}
 		if err := ed.applyAll(ops); err != nil {
@@ -280,16 +280,20 @@ type edit struct {
 }
 
 // change runs fn on a copy of a resource and stores what it makes of it. If that is what was there, nothing is written:
-// neither version nor lastModified move (RFC 7644 section 3.5.2.1).
-func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*edit) error) (*answer, error) {
-	var done *Resource
+// neither version nor lastModified move (RFC 7644 section 3.5.2.1). fn looks at no other attributes than those that are named by
+// their index; at all if looked is nil.
+func (s *Service) change(ctx context.Context, c *call, id, op string, looked []bool, fn func(*edit) error) (*answer, error) {
+	var done storage.Record
 	spent := 0 // by a try that is made again
 	err := s.update(ctx, c, func(tx *storage.Tx) error {
-		done = nil
 		if c.work.over() { // before more of it is read
 			return c.work.refuse()
 		}
-		rec, old, err := s.toChange(tx, c, id)
+		rec, err := s.toChange(tx, c, id)
+		if err != nil {
+			return err
+		}
+		old, rest, err := decodePartly(c.t, &rec, looked)
 		if err != nil {
 			return err
 		}
@@ -297,7 +301,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 			c.work.left += spent
 			defer func(before int) { spent = before - c.work.left }(c.work.left)
 		}
-		if !c.work.do(old.weight()) {
+		if !c.work.do(old.weight() + rest.weight()) {
 			return c.work.refuse()
 		}
 		e := &edit{object: old.Clone(), links: &links{s: s, tx: tx, from: rec.Ref, q: c.q, pending: c.pending, work: c.work}}
@@ -311,14 +315,13 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 		if err := checkRequired(c.t, e.object, before); err != nil {
 			return err
 		}
-		done = &Resource{Type: c.t, ID: id, Stamp: rec.Stamp, Object: e.object}
 		if e.forget {
 			if e.forget, err = hasSecret(tx, rec.Ref); err != nil {
 				return err
 			}
 		}
-		body := encodeBody(c.t, e.object)
-		done.body = body
+		body := encodeWith(c.t, e.object, rest)
+		done = storage.Record{Ref: rec.Ref, Stamp: rec.Stamp, Body: body}
 		if string(body) == string(rec.Body) && !e.links.changed() && e.hash == nil && !e.forget {
 			return nil
 		}
@@ -329,7 +332,7 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 			return err
 		}
 		stamp := tx.Stamp(rec.Stamp)
-		if err := s.putBody(tx, c.t, rec.Ref, stamp, e.object, body); err != nil {
+		if err := s.putBody(tx, c.t, rec.Ref, stamp, e.object, rest, body); err != nil {
 			return err
 		}
 		switch {
@@ -347,20 +350,16 @@ func (s *Service) change(ctx context.Context, c *call, id, op string, fn func(*e
 	if err != nil {
 		return nil, err
 	}
-	return s.written(ctx, c, done)
+	return s.written(ctx, c, done, false)
 }
 
-// toChange returns what a write is about to change, if the request's preconditions hold.
-func (s *Service) toChange(tx *storage.Tx, c *call, id string) (storage.Record, *Object, error) {
-	rec, err := s.fetch(tx, c.t, id)
+// toChange returns what a write is about to change, with its terms, if the request's preconditions hold.
+func (s *Service) toChange(tx *storage.Tx, c *call, id string) (storage.Record, error) {
+	rec, err := fetchBy(tx.Get, c.t, id)
 	if err != nil {
-		return rec, nil, err
+		return rec, err
 	}
-	if err := c.preconditions(rec.Version); err != nil {
-		return rec, nil, err
-	}
-	old, err := decodeBody(c.t, rec.Body)
-	return rec, old, err
+	return rec, c.preconditions(rec.Version)
 }
 
 // delete removes a resource and its memberships (RFC 7644 section 3.6).
@@ -369,7 +368,11 @@ func (s *Service) delete(ctx context.Context, c *call, id string) error {
 		return err
 	}
 	return s.update(ctx, c, func(tx *storage.Tx) error {
-		rec, old, err := s.toChange(tx, c, id)
+		rec, err := s.toChange(tx, c, id)
+		if err != nil {
+			return err
+		}
+		old, err := decodeBody(c.t, rec.Body)
 		if err != nil {
 			return err
 		}
@@ -471,11 +474,16 @@ func (s *Service) getLimited(c *call, r *Resource, a *answer) (err error) {
 	return nil
 }
 
+// fetch reads a resource's record, without its terms.
 func (s *Service) fetch(tx *storage.Tx, t *ResourceType, id string) (storage.Record, error) {
+	return fetchBy(tx.Bare, t, id)
+}
+
+func fetchBy(read func(kind, id string) (storage.Record, error), t *ResourceType, id string) (storage.Record, error) {
 	if !validID(id) {
 		return storage.Record{}, notFound(t, id)
 	}
-	rec, err := tx.Bare(t.Name, id)
+	rec, err := read(t.Name, id)
 	if isNotFound(err) {
 		return rec, notFound(t, id)
 	}
@@ -489,12 +497,12 @@ func notFound(t *ResourceType, id string) error {
 func isNotFound(err error) bool { return errors.Is(err, storage.ErrNotFound) }
 
 func (s *Service) put(tx *storage.Tx, t *ResourceType, ref storage.Ref, stamp storage.Stamp, o *Object) error {
-	return s.putBody(tx, t, ref, stamp, o, encodeBody(t, o))
+	return s.putBody(tx, t, ref, stamp, o, nil, encodeBody(t, o))
 }
 
-// putBody is put for an object that has been encoded already.
-func (s *Service) putBody(tx *storage.Tx, t *ResourceType, ref storage.Ref, stamp storage.Stamp, o *Object, body []byte) error {
-	err := tx.Put(storage.Record{Ref: ref, Stamp: stamp, Body: body, Terms: s.terms(t, o, ref.ID, stamp.Modified)})
+// putBody is put for an object that has been encoded already, together with what was left alone.
+func (s *Service) putBody(tx *storage.Tx, t *ResourceType, ref storage.Ref, stamp storage.Stamp, o *Object, rest *stayed, body []byte) error {
+	err := tx.Put(storage.Record{Ref: ref, Stamp: stamp, Body: body, Terms: s.terms(t, o, rest, ref.ID, stamp.Modified)})
 	return s.taken(t, err)
 }
 
@@ -504,23 +512,28 @@ func (c *call) answerFor(r *Resource) *answer {
 
 // written answers for a resource that has just been stored. What belongs to it is told as it was stored; what is linked is
 // read afterwards, so that the committer does not wait for it. That the request's time is over by now does not undo the
-// change, and an error here must not say that nothing was changed.
-func (s *Service) written(ctx context.Context, c *call, r *Resource) (*answer, error) {
+// change, and an error here must not say that nothing was changed. Of a resource that is alone, which refers to no other and that
+// none refers to, nothing has to be read.
+func (s *Service) written(ctx context.Context, c *call, rec storage.Record, alone bool) (*answer, error) {
+	r, err := unattached(c.t, rec, c.base)
 	a := c.answerFor(r)
 	if c.quiet {
 		return a, nil
 	}
-	if stored, ok := takeApart(r.Type, r.body); ok {
-		r.stored, r.base = stored, c.base
-	} else {
-		r.complete(c.base)
-	}
-	err := s.store.View(context.WithoutCancel(ctx), c.caller.Tenant, func(tx *storage.Tx) error {
-		r.attach(s, tx, c.base)
-		var err error
-		a.body, err = appendResource(make([]byte, 0, len(r.body)+shownMore), r, &c.shown)
+	show := func() (err error) {
+		a.body, err = appendResource(make([]byte, 0, len(rec.Body)+shownMore), r, &c.shown)
 		return err
-	})
+	}
+	switch {
+	case err != nil:
+	case alone:
+		err = show()
+	default:
+		err = s.store.View(context.WithoutCancel(ctx), c.caller.Tenant, func(tx *storage.Tx) error {
+			r.attach(s, tx, c.base)
+			return show()
+		})
+	}
 	if err != nil {
 		return nil, &Error{Status: http.StatusServiceUnavailable, Detail: "the change was made, but it cannot be shown; read the resource before sending it again", Err: err}
 	}

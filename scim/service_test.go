@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"scimbox/storage"
 )
 
 // together runs n calls of do at the same time and returns what they return.
@@ -515,4 +518,51 @@ func TestReadOnlyCaller(t *testing.T) {
 		ro.ask("GET", "/Users/"+u, "").want(200)
 		ro.ask("POST", "/Users/.search", `{"schemas":["`+findURN+`"]}`).want(200)
 	})
+}
+
+// A PATCH leaves what it does not name as it was, and what that is found by.
+func TestPatchKeepsTheRest(t *testing.T) {
+	h := openHouse(t, Options{})
+	id := h.user("ada", `"externalId":"x1","title":"T","emails":[{"value":"ada@x.example","type":"work"},{"value":"b@x.example"}],`+
+		`"name":{"givenName":"Ada"},"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"D","employeeNumber":"7"}`)
+	bodyOf := func() string {
+		t.Helper()
+		var body string
+		err := h.store.View(t.Context(), "default", func(tx *storage.Tx) error {
+			rec, err := tx.Get("User", id)
+			body = string(rec.Body)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	before := bodyOf()
+	for _, op := range []string{
+		`{"op":"replace","path":"title","value":"New"}`,
+		`{"op":"replace","path":"name.familyName","value":"L"}`,
+		`{"op":"remove","path":"name.familyName"}`,
+		`{"op":"replace","path":"title","value":"T"}`,
+	} {
+		if r := h.patch("/Users/"+id, op); r.status != 200 {
+			t.Fatalf("%s: %d %s", op, r.status, r.body)
+		}
+		for _, filter := range []string{
+			`userName eq "ADA"`, `externalId eq "x1"`, `emails.value eq "ada@x.example"`, `emails.value eq "b@x.example"`, `id eq "` + id + `"`,
+		} {
+			if r := h.ask("GET", "/Users?filter="+url.QueryEscape(filter), ""); !strings.Contains(string(r.body), `"totalResults":1`) {
+				t.Errorf("after %s, %s finds %s", op, filter, r.body)
+			}
+		}
+	}
+	if after := bodyOf(); after != before {
+		t.Errorf("before %s\nafter  %s", before, after)
+	}
+	if r := h.ask("POST", "/Users", `{"schemas":["`+UserURN+`"],"userName":"Ada"}`); r.status != 409 {
+		t.Errorf("a second ada is answered with %d %s", r.status, r.body)
+	}
+	if r, err := h.store.Check(t.Context(), storage.CheckOptions{}); err != nil || len(r.Findings) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 }

@@ -290,9 +290,9 @@ func skipValue(text []byte, i int) (int, bool) {
 	return i, i > from
 }
 
-// decodeStored decodes the object at i, a value of a, as storedObject does with a node. ok is false if it is in a form that
-// encodeBody does not write.
-func decodeStored(a *Attribute, text []byte, i int) (o *Object, end int, ok bool) {
+// decodeStored decodes the object at i, a value of a, as storedObject does with a node, without those members that stay as they
+// are; leave may be nil. ok is false if it is in a form that encodeBody does not write.
+func decodeStored(a *Attribute, text []byte, i int, leave func(*Attribute, span) bool) (o *Object, end int, ok bool) {
 	o = &Object{}
 	if at(text, i) != '{' {
 		return nil, i, false
@@ -312,7 +312,11 @@ func decodeStored(a *Attribute, text []byte, i int) (o *Object, end int, ok bool
 		if i, ok = skipValue(text, from); !ok {
 			return nil, i, false
 		}
-		if sub != nil && sub.fits(text, from, i) {
+		switch {
+		case sub != nil && sub.fits(text, from, i):
+			if leave != nil && leave(sub, span{from: from, end: i}) {
+				break
+			}
 			if o.Get(sub).assigned() {
 				return nil, i, false // one name twice is for somebody else to judge
 			}
@@ -321,7 +325,7 @@ func decodeStored(a *Attribute, text []byte, i int) (o *Object, end int, ok bool
 				return nil, i, false
 			}
 			o.Set(sub, v)
-		} else {
+		default:
 			name, ok := unquote(text[name : from-1])
 			// What is kept for a later schema is kept in the form that the other way of decoding gives it.
 			n, err := readNode(jsontext.NewDecoder(bytes.NewReader(text[from:i])), 1)
@@ -363,7 +367,7 @@ func decodeValue(a *Attribute, raw []byte) (Value, bool) {
 func decodeSingle(a *Attribute, raw []byte) (Value, bool) {
 	switch a.Type {
 	case Complex:
-		o, end, ok := decodeStored(a, raw, 0)
+		o, end, ok := decodeStored(a, raw, 0, nil)
 		return objectValue(o), ok && end == len(raw)
 	case Boolean:
 		return boolValue(raw[0] == 't'), string(raw) == "true" || string(raw) == "false"

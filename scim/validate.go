@@ -23,12 +23,13 @@ import (
 // from being disabled.
 func checkRequired(t *ResourceType, o, before *Object) error {
 	var had []string
-	if before != nil {
-		for place := range lacks(t.root, before, "") {
-			had = append(had, place)
-		}
-	}
 	for place, a := range lacks(t.root, o, "") {
+		if before != nil {
+			for place := range lacks(t.root, before, "") {
+				had = append(had, place)
+			}
+			before = nil
+		}
 		switch {
 		case slices.Contains(had, place):
 		case a.extension:

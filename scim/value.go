@@ -101,6 +101,14 @@ func (o *Object) find(a *Attribute) (int, bool) {
 	return slices.BinarySearchFunc(o.fields, a.index, func(f field, index int) int { return f.attr.index - index })
 }
 
+// all returns the assigned members of o, in schema order.
+func (o *Object) all() []field {
+	if o == nil {
+		return nil
+	}
+	return o.fields
+}
+
 // Get returns the value of a, which must be a member of the attribute that o is a value of; unassigned if it has none.
 func (o *Object) Get(a *Attribute) Value {
 	if o == nil {
