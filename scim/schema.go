@@ -77,8 +77,9 @@ type Attribute struct {
 	byName map[string]*Attribute
 	// spelled finds members by their names to the letter, which is how most are written.
 	spelled map[string]*Attribute
-	quoted  string  // the name as it stands in JSON before a value: "userName":
-	schema  *Schema // schema that defines it; nil for the common attributes of RFC 7643 section 3.1
+	quoted  string   // the name as it stands in JSON before a value: "userName":
+	stored  []string // what is quoted of each of Sub, unstored for one that is no part of a stored body
+	schema  *Schema  // schema that defines it; nil for the common attributes of RFC 7643 section 3.1
 	// demands says that something below a is required.
 	demands bool
 	// extension marks the member of a resource that holds the attributes of a schema extension; its Name is the URN.
@@ -224,6 +225,12 @@ func (a *Attribute) compile() {
 		a.demands = a.demands || s.Required || s.demands
 	}
 	a.quoted = string(append(appendText(nil, a.Name), ':'))
+	a.stored = make([]string, len(a.Sub))
+	for i, s := range a.Sub {
+		if a.stored[i] = unstored; s.kept() {
+			a.stored[i] = s.quoted
+		}
+	}
 	a.open = (a.Returned == ReturnedDefault || a.Returned == ReturnedAlways) && !a.refers() &&
 		!slices.ContainsFunc(a.Sub, func(s *Attribute) bool { return !s.open })
 	if a.parent != nil && a.parent.parent == nil && a.refersToMany() {

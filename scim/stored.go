@@ -111,13 +111,20 @@ func eachMember(a *Attribute, text []byte, i int, fn func(sub *Attribute, at spa
 // following returns the member of a whose name stands at i, to the letter, and where its value begins; nil if it is none of
 // those from next on. Members are stored in the order of the schema, so that it is one of the next few.
 func (a *Attribute) following(text []byte, i, next int) (sub *Attribute, from int) {
-	for _, sub := range a.Sub[next:] {
-		if end := i + len(sub.quoted); end <= len(text) && string(text[i:end]) == sub.quoted && sub.kept() {
-			return sub, end
+	first := at(text, i+1)
+	for n, name := range a.stored[next:] {
+		if name[1] != first {
+			continue
+		}
+		if end := i + len(name); end <= len(text) && string(text[i:end]) == name {
+			return a.Sub[next+n], end
 		}
 	}
 	return nil, i
 }
+
+// unstored stands for a name that is not to be found in a stored body.
+const unstored = "\x00\x00"
 
 // storedSub returns the member of a whose name stands at i, nil if there is none whose values are stored, and where its value
 // begins. A name that needs escaping is that of no attribute. ok is false if there is no name.

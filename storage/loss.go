@@ -22,7 +22,8 @@ func (s *Store) goOnBehind(ctx context.Context, sealed seal) error {
 			if err != nil {
 				return err
 			}
-			rec, err := decodeRow(it, decodeRecord)
+			ref, _ := parseRef(it.Key)
+			rec, err := decodeRow(it, ref, decodeBare)
 			var damage *DamageError
 			if err != nil && !errors.As(err, &damage) { // check will find it
 				return err

@@ -92,7 +92,7 @@ func (t *Tx) records(kind string, decode decoder) iter.Seq2[Record, error] {
 				yield(Record{}, err)
 				return
 			}
-			rec, err := decodeRow(it, decode)
+			rec, err := decodeRow(it, t.ref(kind, string(it.Key[len(p):])), decode)
 			if !yield(rec, err) || err != nil {
 				return
 			}
@@ -100,17 +100,16 @@ func (t *Tx) records(kind string, decode decoder) iter.Seq2[Record, error] {
 	}
 }
 
-// decodeRow reads a row of a record.
-func decodeRow(it Item, decode decoder) (Record, error) {
-	parts, ok := split(it.Key, 3)
-	if !ok {
+// decodeRow reads the row of the record ref.
+func decodeRow(it Item, ref Ref, decode decoder) (Record, error) {
+	if checkPart("id", ref.ID) != nil {
 		return Record{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")}
 	}
 	p, err := openRow(it.Key, it.Value)
 	if err != nil {
 		return Record{}, err
 	}
-	return decode(Ref{parts[0], parts[1], parts[2]}, p)
+	return decode(ref, p)
 }
 
 // Has reports whether there is a record, without reading what it says.
