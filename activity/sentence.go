@@ -72,7 +72,7 @@ func (v *Event) done() string {
 	case "hold":
 		return "would have taken away too much, and the guard against mass changes holds it back: " + v.called()
 	case "guard-approved":
-		return "let mass changes through"
+		return strings.TrimSpace("let mass changes through " + v.Name) // for how long, and how many; at first nothing was said
 	case "guard-rejected":
 		return "refused further mass changes"
 	case "guard-armed":

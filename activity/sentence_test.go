@@ -65,6 +65,7 @@ func TestSentencesOfChanges(t *testing.T) {
 		{"dddddddddddd", OpDelete, user, "u1", `{` + b + `}`},
 		{entra, "hold", "$guard", "state", `{"name":"delete of the User u1"}`},
 		{"local", "guard-approved", "$guard", "state", `{"tenant":"default"}`},
+		{"local", "guard-approved", "$guard", "state", `{"tenant":"default","name":"for 1h0m0s"}`},
 		{"local", "guard-rejected", "$guard", "state", `{"tenant":"default"}`},
 		{"local", "guard-armed", "$guard", "state", `{"tenant":"default"}`},
 		{"", OpDelete, user, "u1", `{` + b + `}`},

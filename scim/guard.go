@@ -345,6 +345,10 @@ func (s *Service) Decide(ctx context.Context, tenant string, by storage.Origin, 
 		what := ""
 		switch d.State {
 		case GuardApproved:
+			what = "for " + d.For.String()
+			if d.Changes > 0 {
+				what += " or until " + itoa(d.Changes) + " were made"
+			}
 			g = guardRow{State: GuardApproved, Until: s.o.Clock().Add(d.For), Left: d.Changes, Total: d.Changes > 0}
 		case GuardRejected:
 			if g.State == GuardApproved {

@@ -454,6 +454,7 @@ func TestVerifyTable(t *testing.T) {
 			t.Errorf("cut to %d of %d bytes: not found", n, len(whole))
 		}
 	}
+	t.Logf("%d flipped bits, of which %d do no harm, and %d cuts", len(whole)*8, len(unnoticed), len(whole))
 }
 
 func TestModes(t *testing.T) {
