@@ -60,11 +60,36 @@ func New(o Options) (*Console, error) {
 	}
 	c := &Console{o: o, sessions: newSessions(o.Clock), recent: newRecent()}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /console/static/{file}", static)
-	mux.HandleFunc("GET /console/sign-in", c.signInPage)
-	mux.HandleFunc("POST /console/sign-in", c.signIn)
-	mux.HandleFunc("POST /console/sign-out", c.signOut)
-	for pattern, page := range map[string]func(*visit) error{
+	for pattern, h := range c.openRoutes() {
+		mux.HandleFunc(pattern, h)
+	}
+	for pattern, page := range c.pages() {
+		mux.Handle(pattern, c.signedIn(page))
+	}
+	origin := http.NewCrossOriginProtection()
+	if o.PublicURL != "" {
+		if err := origin.AddTrustedOrigin(o.PublicURL); err != nil {
+			return nil, fmt.Errorf("the console: %w", err)
+		}
+	}
+	c.handler = secured(ofBrowsers(origin.Handler(mux)))
+	return c, nil
+}
+
+// openRoutes are what is answered to whoever comes.
+func (c *Console) openRoutes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /console/static/{file}": static,
+		"GET /console/sign-in":       c.signInPage,
+		"POST /console/sign-in":      c.signIn,
+		"POST /console/sign-out":     c.signOut,
+	}
+}
+
+// pages are what is answered to those who are signed in. What changes something is a POST, which other sites cannot make a browser
+// send.
+func (c *Console) pages() map[string]func(*visit) error {
+	return map[string]func(*visit) error{
 		"GET /console/{$}":                              c.home,
 		"GET /console/t/{tenant}/connect":               c.connect,
 		"GET /console/t/{tenant}/connect/light":         c.light,
@@ -87,17 +112,7 @@ func New(o Options) (*Console, error) {
 		"GET /console/tenants":                          c.tenants,
 		"GET /console/health":                           c.health,
 		"GET /console/":                                 func(*visit) error { return errNoPage },
-	} {
-		mux.Handle(pattern, c.signedIn(page))
 	}
-	origin := http.NewCrossOriginProtection()
-	if o.PublicURL != "" {
-		if err := origin.AddTrustedOrigin(o.PublicURL); err != nil {
-			return nil, fmt.Errorf("the console: %w", err)
-		}
-	}
-	c.handler = secured(ofBrowsers(origin.Handler(mux)))
-	return c, nil
 }
 
 // ServeHTTP implements [http.Handler].
