@@ -32,8 +32,9 @@ type part struct {
 	sort   *Path
 	plan   lookup
 	shown  projection
-	work   *work // of all parts together
-	keys   int   // bytes of the keys that it was sorted by
+	work   *work     // of all parts together
+	keys   int       // bytes of the keys that it was sorted by
+	x      *examiner // of the transaction that examine was last called in
 }
 
 // page is an answer to a query.
@@ -466,7 +467,7 @@ func (s *Service) tooMany(q *part) error {
 	return bad(TooMany, "the query would examine more than %d %s resources; filter by an indexed attribute (%s), or raise [scim] max_scan", s.o.MaxScan, q.t.Name, strings.Join(indexed, ", "))
 }
 
-// examine returns the resource of an id if it matches the query, else nil.
+// examine returns the resource of an id if it matches the query, else nil. It is valid until the next call.
 func (s *Service) examine(tx *storage.Tx, c *call, q *part, id string) (*Resource, error) {
 	rec, err := tx.Bare(q.t.Name, id)
 	if isNotFound(err) {
@@ -475,7 +476,10 @@ func (s *Service) examine(tx *storage.Tx, c *call, q *part, id string) (*Resourc
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.load(tx, q.t, rec, c.base)
+	if q.x == nil || q.x.tx != tx {
+		q.x = s.examiner(tx, q.t, c.base)
+	}
+	r, err := q.x.load(rec)
 	if err != nil {
 		return nil, err
 	}
