@@ -16,17 +16,21 @@ import (
 const (
 	// worthCollecting is how large the heap becomes at least before it is collected.
 	worthCollecting = 128 << 20
-	// heapGrowth is by how much, in percent of what is alive, a larger heap may grow.
-	heapGrowth = 50
+	// heapGrowth is by how much, in percent of what is alive, a larger heap may grow: by mostGrowth at most, and by
+	// leastGrowth percent in any case, so that a very large one does not do nothing but collect.
+	heapGrowth  = 50
+	mostGrowth  = 64 << 20
+	leastGrowth = 12
 )
 
 // growth returns by how much of what is alive, in percent, the heap may grow until the next collection.
 func growth(alive uint64) int {
 	alive = max(alive, 1<<20)
-	if alive >= worthCollecting {
-		return heapGrowth
+	bytes := max(min(alive/100*heapGrowth, mostGrowth), alive/100*leastGrowth)
+	if alive < worthCollecting {
+		bytes = max(bytes, worthCollecting-alive)
 	}
-	return max(heapGrowth, int((worthCollecting-alive)*100/alive))
+	return int(bytes * 100 / alive)
 }
 
 // pace sets the growth of the heap after each collection.

@@ -12,11 +12,11 @@ func TestGrowth(t *testing.T) {
 	for _, c := range []struct {
 		alive, goal uint64 // MiB
 	}{
-		{0, 128}, {1, 128}, {10, 128}, {64, 128}, {80, 128}, {90, 135}, {128, 192}, {200, 300}, {4000, 6000},
+		{0, 128}, {1, 128}, {10, 128}, {64, 128}, {80, 128}, {90, 135}, {128, 192}, {200, 264}, {400, 464}, {1000, 1120}, {4000, 4480},
 	} {
 		alive := c.alive << 20
 		goal := max(alive, 1<<20) * uint64(100+growth(alive)) / 100 >> 20
-		if goal != c.goal && goal != c.goal-1 { // whole percents
+		if goal > c.goal || goal < c.goal-c.goal/50-1 { // whole percents
 			t.Errorf("with %d MiB alive the heap may become %d MiB, want %d", c.alive, goal, c.goal)
 		}
 	}
@@ -43,7 +43,7 @@ func TestKeepPace(t *testing.T) {
 	end := keepPace([]string{"HOME=/", "GOGC="})
 	becomes("with little alive", func(p uint64) bool { return p > 100 })
 	much := make([]byte, 2*worthCollecting)
-	becomes("with much alive", func(p uint64) bool { return p == heapGrowth })
+	becomes("with much alive", func(p uint64) bool { return p < heapGrowth })
 	runtime.KeepAlive(much)
 	becomes("with little alive again", func(p uint64) bool { return p > 100 })
 
