@@ -11,8 +11,8 @@ import (
 // discovery returns what a GET on /ServiceProviderConfig, /ResourceTypes or /Schemas is answered (RFC 7644 section 4): segments
 // are those of the path below BasePath, base is the URL of BasePath. Paging, sorting and projection are ignored there, and
 // a filter is refused, so that nobody takes a list for the answer to one; the RFC asks for both.
-func discovery(types *Types, o Options, base string, segments []string, params map[string]string) ([]byte, error) {
-	if _, filtered := params["filter"]; filtered {
+func discovery(types *Types, o Options, base string, segments []string, params parameters) ([]byte, error) {
+	if _, filtered := params.lookUp("filter"); filtered {
 		return nil, &Error{Status: http.StatusForbidden, Detail: fmt.Sprintf("a filter is not permitted on /%s, which is always answered whole (RFC 7644 section 4)", clip(segments[0]))}
 	}
 	return discoveryJSON(types, o.withDefaults(), base, segments)

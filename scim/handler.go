@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -39,8 +38,8 @@ func NewHandler(s *Service) http.Handler {
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleMethodNotAllowed, r.HandleOPTIONS = false, false, false, false
 	r.NotFound = http.HandlerFunc(h.outside) // and methods that nobody has heard of
 	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
-		r.HandlerFunc(m, BasePath, h.serve)
-		r.HandlerFunc(m, BasePath+"/*path", h.serve)
+		r.Handle(m, BasePath, h.routed)
+		r.Handle(m, BasePath+"/*path", h.routed)
 	}
 	return r
 }
@@ -48,28 +47,35 @@ func NewHandler(s *Service) http.Handler {
 // Public says whether a request may be answered without credentials: the service provider configuration, from which a
 // client learns how to authenticate (RFC 7643 section 5).
 func Public(r *http.Request) bool {
-	seg := segments(r)
+	seg := segments(r, nil)
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && len(seg) == 1 && sameName(seg[0], "ServiceProviderConfig")
 }
 
-// segments returns the decoded segments of the path below BasePath. Empty ones are dropped: a tenant URL that was
+// segments appends the decoded segments of the path below BasePath. Empty ones are dropped: a tenant URL that was
 // entered with a slash at its end makes clients ask for //Users.
-func segments(r *http.Request) []string {
-	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), BasePath)
+func segments(r *http.Request, seg []string) []string {
+	escaped := r.URL.RawPath != "" // otherwise nothing is, but what may stand there as it is: no slash was in a segment
+	path := r.URL.Path
+	if escaped {
+		path = r.URL.EscapedPath()
+	}
+	rest, ok := strings.CutPrefix(path, BasePath)
 	if !ok {
 		return nil
 	}
-	var l []string
-	for _, s := range strings.Split(rest, "/") {
-		if s == "" {
+	for rest != "" {
+		var s string
+		if s, rest, _ = strings.Cut(rest, "/"); s == "" {
 			continue
 		}
-		if u, err := url.PathUnescape(s); err == nil {
-			s = u
+		if escaped {
+			if u, err := url.PathUnescape(s); err == nil {
+				s = u
+			}
 		}
-		l = append(l, s)
+		seg = append(seg, s)
 	}
-	return l
+	return seg
 }
 
 // request is one HTTP request on its way through the handler.
@@ -78,9 +84,13 @@ type request struct {
 	r      *http.Request
 	ctx    context.Context
 	seg    []string
-	params map[string]string // query parameters, their names in lower case
+	params parameters
 	call
+
+	room [2]string // of seg; a path of a resource has no more
 }
+
+func (h *handler) routed(w http.ResponseWriter, r *http.Request, _ httprouter.Params) { h.serve(w, r) }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	if err := h.dispatch(w, r); err != nil {
@@ -91,11 +101,11 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 // fail writes an error and logs what is nobody's business but the operator's.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := explain(err)
+	c, _ := h.caller(r)
 	if e.Status >= 500 && e.Status != http.StatusNotImplemented {
-		c, _ := callerOf(r.Context())
 		h.s.o.Logger.Error("request failed", "request", c.Request, "method", r.Method, "status", e.Status, "error", err)
 	}
-	WriteError(w, r, err)
+	writeError(w, r, e, c.Request)
 }
 
 func (h *handler) outside(w http.ResponseWriter, r *http.Request) {
@@ -110,11 +120,22 @@ func unknownEndpoint(path string) error {
 	return &Error{Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no endpoint %s; resource types are listed at %s/ResourceTypes", quote(path), BasePath)}
 }
 
-var versionSegment = regexp.MustCompile(`^v[0-9]+$`)
+// isVersion says whether a segment is a version of the protocol, such as v1.
+func isVersion(s string) bool {
+	return len(s) > 1 && s[0] == 'v' && strings.Trim(s[1:], "0123456789") == ""
+}
+
+// caller returns who sends a request: the one in its context, or the one that the options know.
+func (h *handler) caller(r *http.Request) (Caller, bool) {
+	c, ok := callerOf(r.Context())
+	if !ok && h.s.o.Caller != nil {
+		return h.s.o.Caller(r)
+	}
+	return c, ok
+}
 
 func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
-	seg := segments(r)
-	caller, ok := callerOf(r.Context())
+	caller, ok := h.caller(r)
 	if !ok && !Public(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="scimbox"`)
 		return &Error{Status: http.StatusUnauthorized, Detail: "the request is not authenticated; send the header Authorization: Bearer <token>"}
@@ -125,15 +146,17 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 		}
 		caller.ReadOnly = true
 	}
-	params, err := parameters(r)
+	params, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	q := &request{w: w, r: r, ctx: r.Context(), seg: seg, params: params, call: call{
+	q := &request{w: w, r: r, ctx: r.Context(), params: params, call: call{
 		caller: caller, q: quirksFor(caller, h.s.o), base: h.base(r),
-		ifMatch: parseCondition(r.Header.Values("If-Match")), ifNoneMatch: parseCondition(r.Header.Values("If-None-Match")),
+		ifMatch: parseCondition(r.Header["If-Match"]), ifNoneMatch: parseCondition(r.Header["If-None-Match"]),
 		work: newWork(h.s.o.changeWork),
 	}}
+	q.seg = segments(r, q.room[:0])
+	seg := q.seg
 	if len(seg) == 0 {
 		return h.root(q)
 	}
@@ -146,7 +169,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 		return h.searchBody(q, h.s.types.ResourceTypes)
 	case name == "me" && len(seg) == 1:
 		return h.me(q)
-	case versionSegment.MatchString(name):
+	case isVersion(name):
 		return bad(InvalidVers, "the protocol version %s is not supported; this server speaks v2, at %s", quote(seg[0]), BasePath)
 	}
 	t := h.s.types.ByEndpoint(seg[0])
@@ -169,38 +192,13 @@ func (h *handler) base(r *http.Request) string {
 	if u := h.s.o.PublicURL; u != "" {
 		return strings.TrimRight(u, "/") + BasePath
 	}
+	scheme, host := "http", r.Host
 	if h.s.o.Base != nil {
-		return h.s.o.Base(r) + BasePath
-	}
-	scheme := "http"
-	if r.TLS != nil {
+		scheme, host = h.s.o.Base(r)
+	} else if r.TLS != nil {
 		scheme = "https"
 	}
-	return scheme + "://" + r.Host + BasePath
-}
-
-// parameters reads the query. A parameter that cannot be read is refused even if nobody knows it: it may be a filter in
-// bad encoding, and a filter that is ignored returns everybody.
-func parameters(r *http.Request) (map[string]string, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, bad(InvalidSyntax, "the query of the URL is badly encoded: %s", clip(err.Error()))
-	}
-	p := make(map[string]string, len(values))
-	for name, v := range values {
-		n := foldName(name)
-		if _, twice := p[n]; twice || len(v) > 1 {
-			switch n {
-			case "filter", "sortby", "sortorder", "startindex", "count", "cursor":
-				return nil, bad(InvalidSyntax, "the parameter %s is given more than once", quote(name))
-			}
-		}
-		if p[n] != "" {
-			p[n] += ","
-		}
-		p[n] += strings.Join(v, ",")
-	}
-	return p, nil
+	return scheme + "://" + host + BasePath
 }
 
 // allow answers 405, or what OPTIONS asks for.
@@ -274,7 +272,7 @@ func (h *handler) resource(q *request, id string) error {
 			return err
 		}
 		// A group may have a million members: they are told only to a client that asks for attributes.
-		q.quiet = q.t.hasLinks() && q.params["attributes"] == "" && q.params["excludedattributes"] == ""
+		q.quiet = q.t.hasLinks() && q.params.get("attributes") == "" && q.params.get("excludedattributes") == ""
 		a, err := h.s.patch(q.ctx, &q.call, id, body)
 		if err != nil {
 			return err
@@ -330,13 +328,16 @@ func (h *handler) discovery(q *request) error {
 // project compiles attributes and excludedAttributes of the query.
 func (q *request) project() error {
 	var err error
-	q.shown, err = newProjection(q.t, names(q.params["attributes"]), names(q.params["excludedattributes"]), q.q)
+	q.shown, err = newProjection(q.t, names(q.params.get("attributes")), names(q.params.get("excludedattributes")), q.q)
 	return err
 }
 
 func names(list string) []string {
+	if list == "" {
+		return nil
+	}
 	var l []string
-	for _, n := range strings.Split(list, ",") {
+	for n := range strings.SplitSeq(list, ",") {
 		if n = strings.TrimSpace(n); n != "" {
 			l = append(l, n)
 		}
@@ -380,14 +381,14 @@ func (q *request) bodyBytes(limit int64) ([]byte, error) {
 // answer writes an answer about one resource.
 func (q *request) answer(status int, a *answer) error {
 	h := q.w.Header()
-	h.Set("ETag", a.etag)
-	h.Set("Location", a.location)
+	values := []string{a.etag, a.location} // of the headers, together: each would be an allocation of its own
+	h["Etag"], h["Location"] = values[0:1:1], values[1:2:2]
 	if a.body == nil {
 		q.w.WriteHeader(status)
 		return nil
 	}
 	if status == http.StatusOK {
-		h.Set("Content-Location", a.location)
+		h["Content-Location"] = values[1:2:2]
 	}
 	return q.write(status, a.body)
 }
@@ -401,16 +402,20 @@ func (q *request) write(status int, body []byte) error {
 // else will do (OneLogin). A client that has gone away is nobody's error.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", scimJSON)
-	if accept := foldName(strings.Join(r.Header.Values("Accept"), ",")); strings.Contains(accept, plainJSON) && !strings.Contains(accept, scimJSON) {
-		h.Set("Content-Type", plainJSON)
+	kind := scimValue
+	if accept := foldName(strings.Join(r.Header["Accept"], ",")); strings.Contains(accept, plainJSON) && !strings.Contains(accept, scimJSON) {
+		kind = plainValue
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h["Content-Type"] = kind
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body)
 	}
 }
+
+// Values of headers that are always the same. Nobody changes them in place: http.Header.Set replaces, and Add has to copy.
+var scimValue, plainValue = []string{scimJSON}, []string{plainJSON}
 
 // explain turns any error into the one that the client reads. Causes that are not the client's stay out of it.
 func explain(err error) *Error {
@@ -443,14 +448,17 @@ var retryAfter = map[int]string{http.StatusTooManyRequests: strconv.Itoa(guardRe
 // WriteError writes err as a SCIM error (RFC 7644 section 3.12). An error that is no *Error is an internal one, of which
 // the client learns nothing.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
-	e := explain(err)
 	c, _ := callerOf(r.Context())
+	writeError(w, r, explain(err), c.Request)
+}
+
+func writeError(w http.ResponseWriter, r *http.Request, e *Error, request string) {
 	if after := retryAfter[e.Status]; after != "" && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", after)
 	}
 	w.Header().Del("ETag")
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, r, e.Status, appendError(nil, e, c.Request))
+	writeJSON(w, r, e.Status, appendError(nil, e, request))
 }
 
 // appendError appends the body of an error. The request id lets the person who reads it find the line in the log.

@@ -13,24 +13,28 @@ const BasePath = "/scim/v2"
 
 // Options are the choices that an operator makes for all clients; the zero value of a field means its default.
 type Options struct {
-	Strict            bool                       // the RFCs to the letter for every client: presets are off
-	Password          string                     // what becomes of User.password: "hash" (default) keeps a hash, "refuse" answers 400
-	GroupNames        string                     // "unique" (default): a second group of a displayName is 409; "free": as RFC 7643 permits
-	UnknownMembers    string                     // "keep" (default) members that no resource has the id of, or "refuse" them with 400
-	SingleReplaceAdds bool                       // a replace of a group's members by exactly one value adds it instead
-	DefaultResults    int                        // resources on a page when the client names no count; 100
-	MaxResults        int                        // resources on a page at most; 1000
-	MaxScan           int                        // resources that one query may examine before it is refused as tooMany; 100,000
-	CursorTimeout     time.Duration              // how long a cursor lives at least; 1 h
-	BulkMaxOperations int                        // operations in a bulk request at most; 1000
-	BulkMaxPayload    int64                      // size of a bulk request in bytes; 1 MiB
-	MaxBody           int64                      // size of any other request body in bytes; 1 MiB
-	PublicURL         string                     // scheme and host that clients know this server by; "" takes them from each request
-	Base              func(*http.Request) string // scheme and host of a request behind proxies, without PublicURL; nil = what the connection says
-	TokenEndpoint     string                     // path of the OAuth token endpoint beside SCIM, for /ServiceProviderConfig; "" is none
-	Guard             GuardOptions               // against mass changes
+	Strict            bool          // the RFCs to the letter for every client: presets are off
+	Password          string        // what becomes of User.password: "hash" (default) keeps a hash, "refuse" answers 400
+	GroupNames        string        // "unique" (default): a second group of a displayName is 409; "free": as RFC 7643 permits
+	UnknownMembers    string        // "keep" (default) members that no resource has the id of, or "refuse" them with 400
+	SingleReplaceAdds bool          // a replace of a group's members by exactly one value adds it instead
+	DefaultResults    int           // resources on a page when the client names no count; 100
+	MaxResults        int           // resources on a page at most; 1000
+	MaxScan           int           // resources that one query may examine before it is refused as tooMany; 100,000
+	CursorTimeout     time.Duration // how long a cursor lives at least; 1 h
+	BulkMaxOperations int           // operations in a bulk request at most; 1000
+	BulkMaxPayload    int64         // size of a bulk request in bytes; 1 MiB
+	MaxBody           int64         // size of any other request body in bytes; 1 MiB
+	PublicURL         string        // scheme and host that clients know this server by; "" takes them from each request
+	TokenEndpoint     string        // path of the OAuth token endpoint beside SCIM, for /ServiceProviderConfig; "" is none
+	Guard             GuardOptions  // against mass changes
 	Clock             func() time.Time
 	Logger            *slog.Logger
+
+	// Base returns the scheme and host of a request behind proxies, without PublicURL. nil = what the connection says.
+	Base func(*http.Request) (scheme, host string)
+	// Caller returns who sends a request that has no Caller in its context. nil = nobody.
+	Caller func(*http.Request) (Caller, bool)
 
 	changeWork int // steps that the changes of one request may take; see work.go
 }

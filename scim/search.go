@@ -8,21 +8,21 @@ import (
 // list answers a GET on a collection.
 func (h *handler) list(q *request, types []*ResourceType) error {
 	p := q.params
-	f := query{filter: p["filter"], sortBy: p["sortby"], attributes: names(p["attributes"]), excluded: names(p["excludedattributes"]), start: 1, count: -1}
-	_, f.filtered = p["filter"]
-	if c, ok := p["cursor"]; ok {
+	f := query{filter: p.get("filter"), sortBy: p.get("sortby"), attributes: names(p.get("attributes")), excluded: names(p.get("excludedattributes")), start: 1, count: -1}
+	_, f.filtered = p.lookUp("filter")
+	if c, given := p.lookUp("cursor"); given {
 		f.cursor = &c
 	}
 	var err error
-	if f.descending, err = descending(p["sortorder"]); err != nil {
+	if f.descending, err = descending(p.get("sortorder")); err != nil {
 		return err
 	}
-	if v := p["startindex"]; v != "" {
+	if v := p.get("startindex"); v != "" {
 		if f.start, err = strconv.Atoi(v); err != nil {
 			return bad(InvalidValue, "startIndex is %s; expected is an integer, the first resource is 1", quote(v))
 		}
 	}
-	if v := p["count"]; v != "" {
+	if v := p.get("count"); v != "" {
 		if f.count, err = strconv.Atoi(v); err != nil {
 			return badCount(f, v)
 		}

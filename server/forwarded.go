@@ -13,6 +13,7 @@ import (
 // source is who has sent a request, and by which URL of ours.
 type source struct {
 	addr    netip.Addr // of the client; the zero Addr if its connection has none
+	client  string     // the same for the log and the journal, or what the connection says of itself
 	scheme  string     // "http" or "https"
 	host    string     // with the port, as in a Host header
 	proxied bool       // said by a proxy that is trusted
@@ -22,6 +23,18 @@ type source struct {
 // what they were sent, and the client may have begun with a lie; so of a list of hops the last counts that is no proxy of
 // ours. What cannot be read is not believed at all: then the connection is all that is known.
 func sourceOf(r *http.Request, trusted []netip.Prefix) source {
+	s := believed(r, trusted)
+	if s.addr.IsValid() {
+		s.client = s.addr.String()
+	} else if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		s.client = host
+	} else {
+		s.client = r.RemoteAddr
+	}
+	return s
+}
+
+func believed(r *http.Request, trusted []netip.Prefix) source {
 	s := source{addr: connectionAddr(r), scheme: "http", host: r.Host}
 	if r.TLS != nil {
 		s.scheme = "https"
@@ -174,22 +187,13 @@ func (s *Server) unprotected(r *http.Request) bool {
 }
 
 // base returns the scheme and host that locations in the answer to a request start with.
-func base(r *http.Request) string {
-	from := observationOf(r).source
-	return from.scheme + "://" + from.host
+func base(r *http.Request) (scheme, host string) {
+	from := &observationOf(r).source
+	return from.scheme, from.host
 }
 
 // clientAddr is the address that failed attempts are counted by.
 func clientAddr(r *http.Request) netip.Addr { return observationOf(r).source.addr }
 
 // client returns the address of the client for the log and the journal.
-func client(r *http.Request) string {
-	if a := clientAddr(r); a.IsValid() {
-		return a.String()
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
-}
+func client(r *http.Request) string { return observationOf(r).source.client }

@@ -48,5 +48,6 @@ func (s *Server) issuer(r *http.Request) string {
 	if u := s.o.Config.PublicURL; u != "" {
 		return u
 	}
-	return base(r)
+	scheme, host := base(r)
+	return scheme + "://" + host
 }
