@@ -27,19 +27,25 @@ type MiddlewareOptions struct {
 	// Failures behind a proxy that is not trusted are all counted together.
 	ClientAddr func(*http.Request) netip.Addr
 
+	// Admit takes the token that a request is let in with, for a house that keeps what it knows of a request together. nil = the
+	// token is in the context of the request, where FromContext finds it.
+	Admit func(*http.Request, Token)
+
 	Strict bool   // no tolerance for clients that leave the RFCs: the scheme must be named
 	Realm  string // default "scimbox"
 }
 
 type contextKey struct{}
 
-// FromContext returns the token that the request was let in with; ok is false for a public request without one.
+// FromContext returns the token that the request was let in with, unless MiddlewareOptions.Admit has taken it; ok is false for a
+// public request without one.
 func FromContext(ctx context.Context) (tok Token, ok bool) {
 	tok, ok = ctx.Value(contextKey{}).(Token)
 	return tok, ok
 }
 
-// Middleware lets requests with a token in force through to next, with the Token in their context, and answers all others.
+// Middleware lets requests with a token in force through to next, with the Token in their context or given to o.Admit, and
+// answers all others.
 //
 // The token is taken from the Authorization header alone: as Bearer (RFC 6750 section 2.1), as the password of Basic with
 // any user name (RFC 7617), or, unless o.Strict, by itself, as Okta's "HTTP Header" mode sends what is typed into its
@@ -86,7 +92,12 @@ func (t *Tokens) Middleware(next http.Handler, o MiddlewareOptions) http.Handler
 			o.WriteError(w, r, a.status, "", a.detail)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, tok)))
+		if o.Admit != nil {
+			o.Admit(r, tok)
+		} else {
+			r = r.WithContext(context.WithValue(r.Context(), contextKey{}, tok))
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

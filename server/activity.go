@@ -123,8 +123,9 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func (s *Server) tapped(next http.Handler) http.Handler {
 	log := s.house.log
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begin := time.Now()
-		out := &tap{ResponseWriter: w}
+		o := observationOf(r)
+		out := &o.tap
+		out.ResponseWriter = w
 		var in *tee
 		if log.Keeps() && r.Body != nil && r.Body != http.NoBody {
 			kept, _ := buffers.Get().(*bytes.Buffer)
@@ -142,11 +143,10 @@ func (s *Server) tapped(next http.Handler) http.Handler {
 			r = r.WithContext(scim.WithBulkRefusals(r.Context(), func(b scim.BulkRefusal) { inBulk = append(inBulk, b) }))
 		}
 		next.ServeHTTP(out, r)
-		o := observationOf(r)
 		request := func() *activity.Request {
 			return &activity.Request{
 				Time: s.o.Clock(), ID: o.id, Token: o.token, TokenName: o.name, Tenant: o.tenant, Client: client(r), Method: r.Method,
-				Path: r.URL.EscapedPath(), Agent: r.UserAgent(), Status: out.status, Duration: time.Since(begin),
+				Path: r.URL.EscapedPath(), Agent: r.UserAgent(), Status: out.status, Duration: time.Since(o.begin),
 			}
 		}
 		if out.status < 400 {

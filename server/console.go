@@ -87,13 +87,23 @@ func routine(r *http.Request) bool {
 	return inConsole(r) && (r.Header.Get("X-Partial") == "live" || strings.HasPrefix(r.URL.Path, console.Path+"static/"))
 }
 
+// filtered reports whether a query has a filter, as clients write it.
+func filtered(query string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(pair, "="); name == "filter" {
+			return true
+		}
+	}
+	return false
+}
+
 // seen tells the console of a request that has been answered.
 func (s *Server) seen(r *http.Request, o *observation, status int) {
 	if s.console == nil || inConsole(r) || r.URL.Path == healthPath {
 		return
 	}
 	s.console.Observe(console.Request{
-		Time: s.o.Clock(), ID: o.id, Method: r.Method, Path: r.URL.Path, Filtered: r.URL.Query().Has("filter"), Status: status, Detail: o.refused,
+		Time: s.o.Clock(), ID: o.id, Method: r.Method, Path: r.URL.Path, Filtered: filtered(r.URL.RawQuery), Status: status, Detail: o.refused,
 		Token: o.token, Tenant: o.tenant, Credentials: r.Header.Get("Authorization") != "", Agent: r.UserAgent(), Client: client(r),
 	})
 }

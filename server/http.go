@@ -42,14 +42,16 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 // handler returns everything that is served, from the outside in: request id, deadlines and log; rate; compression; panics;
 // token; SCIM. http.ServeMux would redirect //Users, and SCIM clients lose their bodies on the way.
 func (s *Server) handler() (http.Handler, error) {
-	compress, err := gzhttp.NewWrapper()
+	zip, err := gzhttp.NewWrapper()
 	if err != nil {
 		return nil, err
 	}
-	protocol := s.house.Tokens.Middleware(s.perToken(withCaller(scim.NewHandler(s.service))), auth.MiddlewareOptions{
+	compress := func(next http.Handler) http.Handler { return compressed(zip(next), next) }
+	protocol := s.house.Tokens.Middleware(s.perToken(scim.NewHandler(s.service)), auth.MiddlewareOptions{
 		Public:     scim.Public,
 		WriteError: refuse,
 		ClientAddr: clientAddr,
+		Admit:      admit,
 		Strict:     s.o.Config.SCIM.Strict,
 	})
 	protocol = compress(s.tapped(s.recovered(s.protected(protocol))))
@@ -70,7 +72,7 @@ func (s *Server) handler() (http.Handler, error) {
 		}
 	}))
 	return s.observed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header()["X-Content-Type-Options"] = nosniff
 		observationOf(r).operation = s.operation(r)
 		switch r.URL.Path {
 		case healthPath:
@@ -81,6 +83,23 @@ func (s *Server) handler() (http.Handler, error) {
 			inside.ServeHTTP(w, r)
 		}
 	})), nil
+}
+
+// Values of headers that are the same in each answer, so that they need not be made. Nobody changes them in place: http.Header.Set
+// replaces, and Add has to copy.
+var nosniff, byEncoding = []string{"nosniff"}, []string{"Accept-Encoding"}
+
+// compressed serves a client that takes compressed answers by zip, and by plain those that say nothing of it. A cache in between
+// has to know that it depends.
+func compressed(zip, plain http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Accept-Encoding"]) > 0 {
+			zip.ServeHTTP(w, r)
+			return
+		}
+		w.Header()["Vary"] = byEncoding
+		plain.ServeHTTP(w, r)
+	})
 }
 
 // protected refuses who speaks plain HTTP and is no proxy of ours. The token has crossed the network by then; the refusal
@@ -96,22 +115,23 @@ func (s *Server) protected(next http.Handler) http.Handler {
 	})
 }
 
-// withCaller tells package scim on whose behalf the request is made. Without a token there is no caller; scim serves what is
-// public then.
-func withCaller(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tok, ok := auth.FromContext(r.Context())
-		if !ok {
-			next.ServeHTTP(w, r)
-			return
-		}
-		o := observationOf(r)
-		o.token, o.name, o.tenant = tok.ID, tok.Name, tok.Tenant
-		next.ServeHTTP(w, r.WithContext(scim.WithCaller(r.Context(), scim.Caller{
-			Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
-			Limit: scim.Limit{Types: string(tok.Types), Attributes: string(tok.Attributes)},
-		})))
-	})
+// admit keeps on whose behalf a request is made.
+func admit(r *http.Request, tok auth.Token) {
+	o := observationOf(r)
+	o.token, o.name, o.tenant = tok.ID, tok.Name, tok.Tenant
+	o.caller = &scim.Caller{
+		Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
+		Limit: scim.Limit{Types: string(tok.Types), Attributes: string(tok.Attributes)},
+	}
+}
+
+// callerOf tells package scim on whose behalf a request is made. Without a token there is no caller; scim serves what is public
+// then.
+func callerOf(r *http.Request) (scim.Caller, bool) {
+	if c := observationOf(r).caller; c != nil {
+		return *c, true
+	}
+	return scim.Caller{}, false
 }
 
 // refuse writes the refusals of the door as the errors of the protocol behind it.

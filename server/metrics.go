@@ -54,7 +54,7 @@ func (s *Server) metricsAlone() http.Handler {
 func (s *Server) operation(r *http.Request) metrics.Operation {
 	switch path := r.URL.Path; {
 	case path == scim.BasePath, strings.HasPrefix(path, scim.BasePath+"/"):
-		return metrics.OperationOf(r.Method, path[len(scim.BasePath):], strings.Contains(r.URL.RawQuery, "filter="))
+		return metrics.OperationOf(r.Method, path[len(scim.BasePath):], filtered(r.URL.RawQuery))
 	case path == healthPath, path == readyPath:
 		return metrics.Health
 	case path == auth.TokenPath, path == auth.MetadataPath:

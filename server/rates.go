@@ -121,14 +121,12 @@ func (s *Server) perToken(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tok, ok := auth.FromContext(r.Context())
-		if !ok {
+		o := observationOf(r)
+		if o.caller == nil {
 			next.ServeHTTP(w, r) // public, and held to the rate of its address
 			return
 		}
-		if wait, first := tokens.take(tok.ID, s.o.Clock()); wait > 0 {
-			o := observationOf(r)
-			o.token, o.name, o.tenant = tok.ID, tok.Name, tok.Tenant
+		if wait, first := tokens.take(o.token, s.o.Clock()); wait > 0 {
 			s.tooFast(w, r, wait, first, "with this token", "requests_per_token", l.RequestsPerToken)
 			return
 		}

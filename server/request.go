@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -18,16 +17,25 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// observation is what the access log says of a request. Inner handlers fill in what only they learn.
+// observation is what is known of a request besides what it says itself: what the access log tells, on whose behalf it is made, and
+// what has become of it. Inner handlers fill in what only they learn. All of it is one allocation and one value of the context,
+// because each request pays for it.
 type observation struct {
 	id            string
+	begin         time.Time
 	token, tenant string
 	name          string // of the token; for no log
 	source        source
-	refused       string // why nobody was let in
-	tooFast       bool   // one of many that were too many, and not worth keeping
+	caller        *scim.Caller // nil if nobody was let in
+	refused       string       // why nobody was let in
+	tooFast       bool         // one of many that were too many, and not worth keeping
 	exceeded      metrics.Rate
 	operation     metrics.Operation
+
+	ctx   requestContext
+	out   writer // the answer as it is sent
+	tap   tap    // the answer as it was before it was compressed
+	inner writer // the same, which a panic may have interrupted
 }
 
 type observationKey struct{}
@@ -37,7 +45,7 @@ func observationOf(r *http.Request) *observation {
 	if o, ok := r.Context().Value(observationKey{}).(*observation); ok {
 		return o
 	}
-	return &observation{source: sourceOf(r, nil)}
+	return &observation{begin: time.Now(), source: sourceOf(r, nil)}
 }
 
 // observed gives a request its id and its time, and writes one line of log for it. The line holds no value of a query
@@ -46,23 +54,26 @@ func (s *Server) observed(next http.Handler) http.Handler {
 	limit := s.o.Config.Limits.RequestTimeout.Duration
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		o := &observation{id: requestID(r), source: sourceOf(r, s.trusted)}
-		w.Header().Set(requestIDHeader, o.id)
+		o := &observation{id: requestID(r), begin: begin, source: sourceOf(r, s.trusted), out: writer{ResponseWriter: w}}
+		w.Header()[requestIDHeader] = []string{o.id}
 		endWithChunks(w, r)
 		// For the body alone, and anew for each request: a ReadTimeout would count from the headers of the first one.
-		if err := http.NewResponseController(w).SetReadDeadline(begin.Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			s.o.Logger.Warn("a request has no deadline for its body", "request", o.id, "error", err)
+		if r.Body != nil && r.Body != http.NoBody {
+			if err := http.NewResponseController(w).SetReadDeadline(begin.Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				s.o.Logger.Warn("a request has no deadline for its body", "request", o.id, "error", err)
+			}
 		}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), observationKey{}, o), limit)
-		defer cancel()
-		out := &writer{ResponseWriter: w}
+		o.ctx.begin(r.Context(), o, begin.Add(limit))
+		defer o.ctx.finish()
+		out := &o.out
 		aborted := true
 		s.metrics.Begin()
-		r = r.WithContext(ctx)
+		r = r.WithContext(&o.ctx)
 		defer func() {
-			s.log(r, o, out, begin, aborted)
+			took := time.Since(begin)
+			s.log(r, o, out, took, aborted)
 			s.seen(r, o, out.code())
-			s.measured(r, o, out.code(), time.Since(begin), aborted)
+			s.measured(r, o, out.code(), took, aborted)
 		}()
 		next.ServeHTTP(out, r)
 		aborted = false
@@ -78,7 +89,10 @@ func endWithChunks(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Time, aborted bool) {
+// accessMessage is the message of the line that each request has in the log.
+const accessMessage = "request"
+
+func (s *Server) log(r *http.Request, o *observation, out *writer, took time.Duration, aborted bool) {
 	level := slog.LevelInfo
 	switch {
 	case out.status >= 500 || aborted:
@@ -86,18 +100,21 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Ti
 	case r.URL.Path == healthPath, r.URL.Path == readyPath, routine(r):
 		level = slog.LevelDebug
 	}
-	if !s.o.Logger.Enabled(r.Context(), level) {
+	handler, ctx := s.o.Logger.Handler(), r.Context()
+	if !handler.Enabled(ctx, level) {
 		return
 	}
-	attrs := []slog.Attr{
+	// By the handler and not by the logger, which would look for where in the source this is, and nobody shows that.
+	line := slog.NewRecord(o.begin.Add(took), level, accessMessage, 0)
+	attrs := append(make([]slog.Attr, 0, 13), // as many as there can be
 		slog.String("request", o.id),
 		slog.String("method", method(r.Method)),
 		slog.String("path", loggedPath(r.URL.EscapedPath())),
 		slog.Int("status", out.code()),
 		slog.Int64("bytes", out.bytes),
-		slog.Float64("ms", float64(time.Since(begin).Microseconds())/1000),
+		slog.Float64("ms", float64(took.Microseconds())/1000),
 		slog.String("client", client(r)),
-	}
+	)
 	if names := loggedParameters(r.URL.RawQuery); names != "" {
 		attrs = append(attrs, slog.String("query", names))
 	}
@@ -113,7 +130,8 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, begin time.Ti
 	if aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
-	s.o.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+	line.AddAttrs(attrs...)
+	_ = handler.Handle(ctx, line) // there is nowhere to tell that a log cannot be written
 }
 
 var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -138,7 +156,8 @@ func method(m string) string {
 // stands inside of the compression, which would otherwise send what it has collected as if it were whole.
 func (s *Server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		out := &writer{ResponseWriter: w}
+		out := &observationOf(r).inner
+		out.ResponseWriter = w
 		defer func() {
 			cause := recover()
 			if cause == nil {

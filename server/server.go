@@ -197,6 +197,7 @@ func (o *Options) scimOptions() scim.Options {
 		PublicURL:         c.PublicURL,
 		Guard:             o.guard(),
 		Base:              base,
+		Caller:            callerOf,
 		TokenEndpoint:     auth.TokenPath,
 		Clock:             o.Clock,
 		Logger:            o.Logger,
