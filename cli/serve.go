@@ -46,7 +46,8 @@ somebody watches, and never to the log. A supervisor that keeps standard output 
 
 func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded, accept bool) error {
 	ctx := cmd.Context()
-	log, level := server.NewLogger(a.Stderr, isTerminal(a.Stderr), c.Log)
+	log, level, flush := server.NewLogger(a.Stderr, isTerminal(a.Stderr), c.Log)
+	defer flush()
 	if soft := limitMemory(a.Env, os.DirFS("/")); soft > 0 {
 		log.Info("memory is limited by the system; garbage is collected so that it suffices", "heap", soft)
 	}

@@ -43,8 +43,9 @@ func TestMain(m *testing.M) {
 
 // buffer is a log that goroutines may write to.
 type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	flush func() // of the logger that writes here; may be nil
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
@@ -54,6 +55,9 @@ func (b *buffer) Write(p []byte) (int, error) {
 }
 
 func (b *buffer) String() string {
+	if b.flush != nil {
+		b.flush()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
@@ -73,7 +77,10 @@ func options(t *testing.T) (Options, *buffer) {
 	c, log := config.Default(), new(buffer)
 	c.Listen, c.Data = "127.0.0.1:0", filepath.Join(t.TempDir(), "data")
 	c.Limits.RequestsPerToken = 0 // tests are faster than clients
-	return Options{Config: c, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, log
+	logger, level, flush := NewLogger(log, false, c.Log)
+	level.Set(slog.LevelDebug)
+	log.flush = flush
+	return Options{Config: c, Version: "1.2.3", Logger: logger}, log
 }
 
 func start(t *testing.T, change func(*config.Config)) *running {
