@@ -160,7 +160,8 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 	if len(seg) == 0 {
 		return h.root(q)
 	}
-	switch name := foldName(seg[0]); {
+	name := foldName(seg[0])
+	switch {
 	case name == "serviceproviderconfig" || name == "resourcetypes" || name == "schemas":
 		return h.discovery(q)
 	case name == "bulk" && len(seg) == 1:
@@ -172,7 +173,7 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 	case isVersion(name):
 		return bad(InvalidVers, "the protocol version %s is not supported; this server speaks v2, at %s", quote(seg[0]), BasePath)
 	}
-	t := h.s.types.ByEndpoint(seg[0])
+	t := h.s.types.byEndpoint[name]
 	if t == nil || len(seg) > 2 {
 		return unknownEndpoint(r.URL.Path)
 	}

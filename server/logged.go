@@ -98,7 +98,7 @@ func loggedPath(path string) string {
 	var segments []string // once there is something to be hidden
 	i := 0
 	for s := range strings.SplitSeq(path, "/") {
-		if !harmlessSegment(s) && (!typed || i != endpointAt || !consists(s, 1, 32, letter)) {
+		if !(typed && i == endpointAt && consists(s, 1, 32, letter)) && !harmlessSegment(s) {
 			if segments == nil {
 				segments = strings.Split(path, "/")
 			}

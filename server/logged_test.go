@@ -41,3 +41,15 @@ func TestLoggedIsWhatItSays(t *testing.T) {
 		}
 	})
 }
+
+func TestNewRequestID(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 10_000 {
+		id := newRequestID()
+		if len(id) != 16 || !wellFormedID(id) || seen[id] {
+			t.Fatalf("%q, after %d others", id, len(seen))
+		}
+		seen[id] = true
+	}
+}

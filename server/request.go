@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"scimbox/scim"
@@ -142,7 +144,28 @@ func requestID(r *http.Request) string {
 	if id := r.Header.Get(requestIDHeader); wellFormedID(id) && !strings.Contains(id, "scimbox_") {
 		return id
 	}
-	return rand.Text()[:16]
+	return newRequestID()
+}
+
+// randomness is asked from the system for many ids at once: the call is most of what one costs.
+type randomness struct {
+	bytes [64 * idBytes]byte
+	left  int
+}
+
+const idBytes = 10 // 80 bits, which are 16 characters of base32
+
+var randomPool = sync.Pool{New: func() any { return new(randomness) }}
+
+func newRequestID() string {
+	source, _ := randomPool.Get().(*randomness)
+	defer randomPool.Put(source)
+	if source.left == 0 {
+		_, _ = rand.Read(source.bytes[:]) // it never fails
+		source.left = len(source.bytes)
+	}
+	source.left -= idBytes
+	return base32.StdEncoding.EncodeToString(source.bytes[source.left:][:idBytes])
 }
 
 func method(m string) string {
