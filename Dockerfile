@@ -11,6 +11,7 @@ FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 WORKDIR /src
 # First what changes seldom, so that a change of the source does not fetch all modules again.
 COPY go.mod go.sum ./
+COPY third_party third_party
 RUN go mod download
 COPY . .
 ARG TARGETOS

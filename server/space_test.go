@@ -74,11 +74,7 @@ func TestAlmostFullDisk(t *testing.T) {
 	if !strings.Contains(s.log.String(), "the disk is almost full") {
 		t.Error("the log does not say why")
 	}
-	// A token that has leaked is ended all the same; a new one has to wait for room. It takes more than there is now.
-	if _, err := operator.RevokeToken(t.Context(), leaked.Token.ID); err == nil {
-		t.Error("a token was revoked where there is no room for anything")
-	}
-	free.Store(200 << 20)
+	// A token that has leaked is ended all the same; a new one has to wait for room.
 	if _, err := operator.RevokeToken(t.Context(), leaked.Token.ID); err != nil {
 		t.Errorf("a token cannot be revoked on an almost full disk: %v", err)
 	}

@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -34,8 +36,9 @@ const maxBadgerValue = 1<<20 - 1
 const tableSize = 1 << 20
 
 type badgerEngine struct {
-	db  *badger.DB
-	dir string
+	db    *badger.DB
+	dir   string
+	files *mapped
 
 	// The engine numbers its commits itself. Where Badger does, whoever begins to read waits for the commit under way, which is
 	// a disk sync away.
@@ -43,6 +46,10 @@ type badgerEngine struct {
 	last    uint64         // the last commit that is durable: what new readers see
 	next    uint64         // the number of the next; numbers of commits that failed are not used again
 	readers map[uint64]int // how many read what a commit has left
+
+	listing sync.Mutex
+	list    []uint64 // the tables in the manifest as it was when listed was said of it
+	listed  fs.FileInfo
 }
 
 // badgerOptions are chosen for a small machine by measurement (docs/decisions/0012-engine-options.md). A table is built in
@@ -86,21 +93,46 @@ func openBadgerToLook(dir, original string, log *slog.Logger) (*badgerEngine, er
 	return openBadgerWith(badgerOptions(dir, badgerLog{log}).WithNumCompactors(0).WithNumLevelZeroTablesStall(1<<20), original)
 }
 
-func openBadgerWith(o badger.Options, name string) (e *badgerEngine, err error) {
-	defer func() {
-		// Badger panics at some of what it cannot read.
-		if cause := recover(); cause != nil {
-			e, err = nil, openError(name, fmt.Errorf("the engine panics while it is opened: %v", cause))
+func openBadgerWith(o badger.Options, name string) (*badgerEngine, error) {
+	log := slog.New(slog.DiscardHandler)
+	if l, ok := o.Logger.(badgerLog); ok {
+		log = l.log
+	}
+	files, err := newMapped(o.Dir, 2*o.MemTableSize, log)
+	if err != nil {
+		return nil, err
+	}
+	var db *badger.DB
+	var last uint64
+	err = files.unlessStuck(func() (err error) {
+		if db, last, err = openManaged(o); err != nil {
+			return errors.Join(err, files.close())
 		}
-	}()
-	db, err := badger.OpenManaged(o)
+		return nil
+	})
 	if err != nil {
 		return nil, openError(name, err)
 	}
 	drainPool(db)
-	last := db.MaxVersion()
 	db.SetDiscardTs(last)
-	return &badgerEngine{db: db, dir: o.Dir, last: last, next: last + 1, readers: map[uint64]int{}}, nil
+	return &badgerEngine{db: db, dir: o.Dir, files: files, last: last, next: last + 1, readers: map[uint64]int{}}, nil
+}
+
+func openManaged(o badger.Options) (db *badger.DB, last uint64, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case error:
+			err = fmt.Errorf("the engine panics while it is opened: %w", cause)
+		default: // at some of what it cannot read
+			err = fmt.Errorf("the engine panics while it is opened: %v", cause)
+		}
+	}()
+	if db, err = badger.OpenManaged(o); err == nil {
+		last = db.MaxVersion()
+	}
+	return db, last, err
 }
 
 // openError says what an error means that Badger cannot be opened for. Badger hands on the texts of causes alone.
@@ -172,6 +204,11 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	if err != nil {
 		return err
 	}
+	done, err := e.files.room(int64(o.rows.len()), o.bytes)
+	if err != nil {
+		return err
+	}
+	defer done()
 	e.mu.Lock()
 	commit := e.next
 	e.next++
@@ -195,17 +232,51 @@ func (e *badgerEngine) committed(commit uint64) {
 	e.db.SetDiscardTs(oldest)
 }
 
-// Close implements [Engine].
-func (e *badgerEngine) Close() error { return e.db.Close() }
-
-// tables returns the ids of the tables that the engine knows. They are in its manifest, which is durable.
-func (e *badgerEngine) tables() []uint64 {
-	var ids []uint64
-	for _, t := range e.db.Tables() {
-		ids = append(ids, t.ID)
+// refuses returns why the engine takes no changes at the moment, nil if it does.
+func (e *badgerEngine) refuses() error {
+	done, err := e.files.room(0, 0)
+	if err == nil {
+		done()
 	}
-	slices.Sort(ids)
-	return ids
+	return err
+}
+
+// Close implements [Engine]. A *SpaceError says that there was no room for the table that Badger makes of what it has in memory. The
+// directory is then as after a crash, and this process keeps it until it ends. So it is after a *DamageError: closing merges tables.
+func (e *badgerEngine) Close() error {
+	return e.files.unlessStuck(func() error { return errors.Join(e.db.Close(), e.files.close()) })
+}
+
+// tables returns the ids of the tables that the engine knows and that its manifest durably has. Badger's own list reads something of
+// each table where it is mapped, with a lock that it keeps for ever should that fail.
+func (e *badgerEngine) tables() ([]uint64, error) {
+	e.listing.Lock()
+	defer e.listing.Unlock()
+	f, err := os.OpenFile(filepath.Join(e.dir, manifestName), os.O_RDWR, 0) // syncing it asks for no less on some systems
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		info, err := f.Stat()
+		if err != nil || e.listed != nil && os.SameFile(e.listed, info) && e.listed.Size() == info.Size() {
+			return e.list, err
+		}
+		if err := f.Sync(); err != nil {
+			return nil, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		m, _, err := badger.ReplayManifestFile(f, 0, badgerOptions(e.dir, nil))
+		if err != nil {
+			return nil, err
+		}
+		if now, err := f.Stat(); err != nil || now.Size() != info.Size() {
+			continue // what has come since may not be durable
+		}
+		e.list, e.listed = slices.Sorted(maps.Keys(m.Tables)), info
+	}
 }
 
 // DiskSize returns how many bytes the engine's files take on disk.
@@ -239,7 +310,15 @@ type badgerReader struct {
 }
 
 // Get implements [Reader].
-func (r badgerReader) Get(key []byte) ([]byte, error) {
+func (r badgerReader) Get(key []byte) (value []byte, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			if err = faultOf(cause); err == nil {
+				panic(cause)
+			}
+		}
+	}()
 	item, err := r.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, ErrNotFound
@@ -262,7 +341,26 @@ func valueOf(item *badger.Item) (value []byte, err error) {
 
 // Scan implements [Reader].
 func (r badgerReader) Scan(span Range) iter.Seq2[Item, error] {
-	return func(yield func(Item, error) bool) {
+	return func(give func(Item, error) bool) {
+		giving := false
+		yield := func(it Item, err error) bool {
+			giving = true
+			more := give(it, err)
+			giving = false
+			return more
+		}
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			err := faultOf(cause)
+			if err == nil || giving { // a panic of whoever reads is his
+				panic(cause)
+			}
+			yield(Item{}, err)
+		}()
 		o := badger.IteratorOptions{Reverse: span.Reverse}
 		if !span.Reverse {
 			o.Prefix = commonPrefix(span.Start, span.End) // lets Badger leave out tables

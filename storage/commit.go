@@ -60,7 +60,7 @@ func (s *Store) Submit(ctx context.Context, tenant string, by Origin, fn func(*T
 }
 
 // UpdateUrgently is Update of something small that must not wait until somebody has made room on the disk, such as that a token
-// lets nobody in any more. It is done out of the room that is kept free, down to urgentAtLeast; below that it is refused too.
+// lets nobody in any more. It is done out of the room that is kept free, down to the last of it.
 // Whoever calls it sees to it that nobody can call it without end.
 func (s *Store) UpdateUrgently(ctx context.Context, tenant string, by Origin, fn func(*Tx) error) error {
 	return s.do(&operation{ctx: ctx, tenant: tenant, origin: by, fn: fn, urgent: true})
@@ -203,9 +203,8 @@ func (s *Store) admit(ops []*operation) []*operation {
 	if short == nil {
 		return ops
 	}
-	urgently := !s.space.below(urgentAtLeast)
 	return slices.DeleteFunc(ops, func(op *operation) bool {
-		if op.urgent && urgently {
+		if op.urgent {
 			return false
 		}
 		op.done <- short

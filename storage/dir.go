@@ -392,9 +392,13 @@ func (l *sealer) write(ctx context.Context) error {
 }
 
 func (l *sealer) look(ctx context.Context) (seal, error) {
-	now := seal{Format: Format, Version: l.store.version, Tables: l.engine.tables()}
+	now := seal{Format: Format, Version: l.store.version}
+	var err error
+	if now.Tables, err = l.engine.tables(); err != nil {
+		return now, err
+	}
 	now.Sums = only(l.sums, now.Tables)
-	err := l.engine.View(ctx, func(r Reader) error {
+	err = l.engine.View(ctx, func(r Reader) error {
 		n, err := getNumber(r, commitKey)
 		if err != nil {
 			return err
@@ -454,14 +458,15 @@ type sealedEngine struct {
 func (e *sealedEngine) Close() error {
 	close(e.sealer.stop)
 	<-e.sealer.done
-	if e.sealer.store.space.below(closeAtLeast) {
-		// The engine would write what it has in memory into a table, and the system would end the process for it. All of that
-		// is in the engine's log too, where the next start finds it, as it does after a crash.
-		e.sealer.store.log.Warn("the disk is full; the store is left as after a crash, which loses nothing, and the next start takes a little longer")
-		return e.unlock()
-	}
 	now, err := e.sealer.look(context.Background())
 	err = errors.Join(err, e.badgerEngine.Close())
+	var full *SpaceError
+	if errors.As(err, &full) {
+		// The engine would have written what it has in memory into a table. All of that is in the engine's log too, where the next
+		// start finds it, as it does after a crash.
+		e.sealer.store.log.Warn("the disk is full; the store is left as after a crash, which loses nothing, and the next start takes a little longer", "error", full)
+		return e.unlock()
+	}
 	if err == nil && now.Commits == e.sealer.store.commits.Load() {
 		err = e.sealer.stopped(now)
 	}

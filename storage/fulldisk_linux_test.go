@@ -41,7 +41,8 @@ func fillRecord(id string) Record {
 }
 
 // fillUntilToldToStop writes and says what becomes of it: ids that were acknowledged; "full" when no more is taken, after
-// which everything that was acknowledged a moment ago can still be read; "room" when it goes on.
+// which everything that was acknowledged a moment ago can still be read; "room" when it goes on. Blindly it also says "still" each
+// time that this was refused another 1000 times.
 func fillUntilToldToStop(dir string) {
 	signal.Ignore(syscall.SIGPIPE)
 	o := Options{}
@@ -57,6 +58,7 @@ func fillUntilToldToStop(dir string) {
 		fail(err)
 	}
 	var stop, full atomic.Bool
+	var refused atomic.Int64
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop.Store(true)
@@ -93,6 +95,9 @@ func fillUntilToldToStop(dir string) {
 				}
 				if full.CompareAndSwap(false, true) {
 					fmt.Println("full")
+				}
+				if refused.Add(1)%1000 == 0 && o.MinFree < 0 {
+					fmt.Println("still")
 				}
 				time.Sleep(time.Millisecond) // a client that comes again
 			}
@@ -143,7 +148,7 @@ func startFilling(t *testing.T, dir string, env ...string) *filling {
 				break
 			}
 			switch line = strings.TrimSpace(line); line {
-			case "full", "room":
+			case "full", "still", "room":
 				f.says <- line
 			default:
 				f.mu.Lock()
@@ -168,6 +173,44 @@ func (f *filling) hear(t *testing.T, want string) {
 		t.Fatalf("it has ended, and should say %q: %v\n%s", want, err, &f.stderr)
 	case <-time.After(2 * time.Minute):
 		t.Fatalf("it does not say %q", want)
+	}
+}
+
+// hearAtLast waits until the child says something, whatever else it says before.
+func (f *filling) hearAtLast(t *testing.T, want string) {
+	t.Helper()
+	for late := time.After(2 * time.Minute); ; {
+		select {
+		case got := <-f.says:
+			if got == want {
+				return
+			}
+		case err := <-f.ended:
+			t.Fatalf("it has ended, and should say %q: %v\n%s", want, err, &f.stderr)
+		case <-late:
+			t.Fatalf("it does not say %q", want)
+		}
+	}
+}
+
+// goesOn waits until the child has made some changes more.
+func (f *filling) goesOn(t *testing.T) {
+	t.Helper()
+	count := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.ids)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for before, late := count(), time.After(2*time.Minute); count() < before+2*fillWriters; {
+		select {
+		case <-tick.C:
+		case err := <-f.ended:
+			t.Fatalf("it has ended, and should go on: %v\n%s", err, &f.stderr)
+		case <-late:
+			t.Fatal("it does not go on")
+		}
 	}
 }
 
@@ -284,33 +327,77 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// Without the watermark the process is ended by the system: this is what TestFullDisk keeps from happening. Even then, what was
-// acknowledged is there when there is room again.
-func TestFullDiskEndsABlindProcess(t *testing.T) {
+// Another program takes whatever room there is, to the last block, while tables are written and merged, and nothing looks at how
+// much that is. Changes are refused, reads go on, the process lives; it goes on by itself when there is room, as often as that
+// happens; and everything acknowledged is there.
+func TestDiskTakenByAnother(t *testing.T) {
 	if !amongOwnMounts(t) {
 		return
 	}
-	eachDisk(t, 150<<20, func(t *testing.T, mount string) {
-		f := startFilling(t, filepath.Join(mount, "."), fillBlindly+"=yes")
-		select {
-		case err := <-f.ended:
-			var ended *exec.ExitError
-			if !errors.As(err, &ended) || !strings.Contains(f.stderr.String(), "SIGBUS") && !strings.Contains(f.stderr.String(), "no space left") {
-				t.Errorf("it has ended otherwise than expected: %v\n%s", err, &f.stderr)
-			}
-		case <-time.After(2 * time.Minute):
-			t.Fatal("it has not ended")
+	const takings = 4
+	eachDisk(t, 500<<20, func(t *testing.T, mount string) {
+		dir := filepath.Join(mount, "data")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
 		}
+		f := startFilling(t, dir, fillBlindly+"=yes")
+		for range takings {
+			giveBack := takeAll(t, filepath.Join(mount, "other"))
+			f.hearAtLast(t, "still") // it may win some room from the other in between
+			f.hearAtLast(t, "still")
+			giveBack()
+			f.goesOn(t)
+		}
+		giveBack := takeAll(t, filepath.Join(mount, "other"))
+		f.hearAtLast(t, "still")
+		ids := f.end(t)
+		giveBack()
 		roomy := t.TempDir()
-		if out, err := exec.Command("cp", "-a", mount+"/.", roomy).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-a", dir+"/.", roomy).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		s := openAt(t, roomy)
-		for _, id := range f.ids {
+		for _, id := range ids {
 			wantRecord(t, s, fillRecord(id))
 		}
 		wantClean(t, s)
 		closeStore(t, s)
-		t.Logf("%d changes acknowledged, none lost", len(f.ids))
+		t.Logf("%d changes acknowledged, none lost", len(ids))
 	})
+}
+
+// takeAll takes all room of a disk, and what becomes free later, until giveBack is called.
+func takeAll(t *testing.T, path string) (giveBack func()) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		chunk := make([]byte, 4<<20)
+		for n := len(chunk); ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			took, err := f.Write(chunk[:n])
+			switch {
+			case err == nil && n < len(chunk):
+				n *= 2
+			case err != nil && took == 0 && n > 512:
+				n /= 2
+			}
+			_ = f.Sync() // what is written and has no block yet is taken too
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		if err := errors.Join(f.Close(), os.Remove(path)); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// The engine writes through memory maps. Where the disk is full, the system ends the process by a signal that nobody can
-// catch, and does so again at each start. So the store takes no more changes while there is still room for all that the engine
-// has yet to do with those it has (docs/decisions/0064-the-watermark.md).
+// A full disk is survived (mapped.go), and nobody gets out of one without room: merging tables takes some before it gives some
+// back. So the store takes no more changes while there is still room for all that the engine has yet to do with those it has
+// (docs/decisions/0064-the-watermark.md).
 
 const (
 	// memTableSize is how much the engine collects in memory before it writes a table.
@@ -20,12 +20,6 @@ const (
 	// tables in memory.
 	DefaultMinFree = 22 * memTableSize
 
-	// closeAtLeast is how much room there has to be for the engine to be closed: tables in memory become tables on disk.
-	closeAtLeast = 4 * memTableSize
-	// urgentAtLeast is how much room there has to be for small changes that cannot wait. Were one of them the one with which a
-	// table in memory is full, that would be written, and the store could still be closed.
-	urgentAtLeast = 2 * closeAtLeast
-
 	spaceEvery = time.Second // how often the disk is looked at when nothing is written
 )
 
@@ -33,9 +27,13 @@ const (
 type SpaceError struct {
 	Dir        string // the data directory
 	Free, Need int64  // bytes
+	Err        error  // what the system has said, if it was asked for room and had none; else nil
 }
 
 func (e *SpaceError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("the disk of %s is full: %v, with %s free. Nothing was changed; make room, or move the directory to a larger disk", e.Dir, e.Err, mebibytes(e.Free))
+	}
 	return fmt.Sprintf("the disk of %s has %s free, and the database needs %s ([storage] min_free) so that it cannot fail while it writes. Nothing was changed; make room, or move the directory to a larger disk", e.Dir, mebibytes(e.Free), mebibytes(e.Need))
 }
 
@@ -86,7 +84,7 @@ func (s *space) enough() error {
 		need += need / 8
 	}
 	if free < need {
-		short := &SpaceError{s.dir, free, need}
+		short := &SpaceError{Dir: s.dir, Free: free, Need: need}
 		s.short.Store(short)
 		if before == nil {
 			s.log.Error("the disk is almost full: changes are refused until there is room, reads go on", "data", s.dir, "free", free, "needed", need)
@@ -98,15 +96,6 @@ func (s *space) enough() error {
 		s.log.Info("there is room on the disk again: changes are taken", "data", s.dir, "free", free)
 	}
 	return nil
-}
-
-// below reports whether the disk is known to have less than so much room.
-func (s *space) below(n int64) bool {
-	if s == nil {
-		return false
-	}
-	free, err := s.look(s.dir)
-	return err == nil && free < n
 }
 
 // watch looks at the disk now and then, so that a store that nobody writes to knows that it could not, and forgets it again.
@@ -123,13 +112,15 @@ func (s *space) watch(ctx context.Context) {
 	}
 }
 
-// ReadOnly returns why the store takes no changes at the moment: a *SpaceError. nil means that it takes them.
+// ReadOnly returns why the store takes no changes at the moment: a *SpaceError, or a *DamageError. nil means that it takes them.
 func (s *Store) ReadOnly() error {
-	if s.space == nil {
-		return nil
+	if s.space != nil {
+		if short := s.space.short.Load(); short != nil {
+			return short
+		}
 	}
-	if short := s.space.short.Load(); short != nil {
-		return short
+	if e, ok := s.engine.(interface{ refuses() error }); ok {
+		return e.refuses()
 	}
 	return nil
 }

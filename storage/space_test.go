@@ -87,8 +87,7 @@ func TestSpace(t *testing.T) {
 	closeStore(t, s)
 }
 
-// What must not wait is done out of what is kept free, down to where the store could not be closed any more, and takes nobody
-// along who waits beside it.
+// What must not wait is done out of what is kept free, and takes nobody along who waits beside it.
 func TestUrgentOnAFullDisk(t *testing.T) {
 	d := new(disk)
 	d.free.Store(1 << 40)
@@ -104,18 +103,14 @@ func TestUrgentOnAFullDisk(t *testing.T) {
 			return errors.Join(tx.Put(Record{Ref: r, Stamp: tx.Stamp(Stamp{})}), tx.Log(Entry{Op: "create", Ref: r}))
 		})
 	}
-	for _, step := range []struct {
-		free   int64
-		urgent bool
-	}{{799 << 20, true}, {urgentAtLeast, true}, {urgentAtLeast - 1, false}, {0, false}, {urgentAtLeast, true}} {
-		d.free.Store(step.free)
+	for _, free := range []int64{799 << 20, 0} {
+		d.free.Store(free)
 		if err := change("b", s.Update); !errors.Is(err, ErrReadOnly) {
-			t.Errorf("%d free: a change that can wait: %v", step.free, err)
+			t.Errorf("%d free: a change that can wait: %v", free, err)
 		}
 		before := s.LastSeq()
-		err := change("c", s.UpdateUrgently)
-		if done := err == nil; done != step.urgent || !done && !errors.Is(err, ErrReadOnly) || (s.LastSeq() == before+1) != done {
-			t.Errorf("%d free: a change that cannot wait: %v, from change %d to %d", step.free, err, before, s.LastSeq())
+		if err := change("c", s.UpdateUrgently); err != nil || s.LastSeq() != before+1 {
+			t.Errorf("%d free: a change that cannot wait: %v, from change %d to %d", free, err, before, s.LastSeq())
 		}
 	}
 	// In one batch.

@@ -46,6 +46,7 @@ func readPolicy(name string) (policy, error) {
 // module is one that is in a binary.
 type module struct {
 	path, version, sum string
+	patched            bool // linked from a copy in our tree, with a patch
 
 	licences []string // SPDX ids, all of which hold
 	texts    []string // as the module has them, one for each file
@@ -103,7 +104,7 @@ func (r *release) linked(ctx context.Context, t target, binary string, allowed p
 	}
 	all := []module{{path: "std", version: strings.TrimPrefix(info.GoVersion, "go")}}
 	for _, d := range info.Deps {
-		all = append(all, module{path: d.Path, version: d.Version, sum: d.Sum})
+		all = append(all, module{path: d.Path, version: d.Version, sum: d.Sum, patched: d.Replace != nil})
 	}
 	for i := range all {
 		if err := all[i].read(dirs[all[i].path], allowed); err != nil {

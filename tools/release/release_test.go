@@ -229,6 +229,9 @@ func TestSBOM(t *testing.T) {
 	for _, c := range b.Components {
 		names = append(names, c.Name)
 		refs[c.Ref] = true
+		if patched := slices.Contains(c.Properties, property{"scimbox:patched", "see third_party in the source"}); patched != (c.Name == "github.com/dgraph-io/ristretto/v2") {
+			t.Errorf("%s: patched is %v", c.Name, patched)
+		}
 		if len(c.Licences) != 1 || c.Licences[0].Expression == "" || !strings.HasPrefix(c.PURL, "pkg:golang/") {
 			t.Errorf("%s: %+v", c.Name, c)
 		}

@@ -94,6 +94,9 @@ func (r *release) bom(t target, binary string, linked []module) error {
 		if m.sum != "" {
 			c.Properties = []property{{"go:sum", m.sum}} // a hash of a list of hashes, and none of CycloneDX's kinds
 		}
+		if m.patched {
+			c.Properties = append(c.Properties, property{"scimbox:patched", "see third_party in the source"})
+		}
 		b.Components = append(b.Components, c)
 		on.DependsOn = append(on.DependsOn, c.Ref)
 	}
