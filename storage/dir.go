@@ -317,7 +317,7 @@ func (s *Store) meets(ctx context.Context, sealed seal, dir string, o Options) e
 			return err
 		}
 		if missing := sealed.compare(s.commits.Load(), s.seq.Load(), have); missing != "" {
-			return lost(dir, o, "%s", missing)
+			return lost(dir, o, "%s%s", missing, logEnds(filepath.Join(dir, storeName)))
 		}
 		return nil
 	})
