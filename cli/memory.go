@@ -17,9 +17,10 @@ import (
 const heapShare = 60
 
 // limitMemory tells the runtime of the limit that the system has set this process, and returns what it may take; 0 = there is none, or
-// whoever starts the process has said himself by GOMEMLIMIT what it may take.
-func limitMemory(env []string, root fs.FS) int64 {
-	if slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "GOMEMLIMIT=") && e != "GOMEMLIMIT=" }) {
+// whoever starts the process has said himself by GOMEMLIMIT what it may take. reserved is what the runtime counts and nobody uses, in
+// bytes (see setCollector).
+func limitMemory(env []string, root fs.FS, reserved int64) int64 {
+	if said(env, "GOMEMLIMIT") {
 		return 0
 	}
 	limit := groupLimit(root)
@@ -27,7 +28,7 @@ func limitMemory(env []string, root fs.FS) int64 {
 		return 0
 	}
 	soft := limit / 100 * heapShare
-	debug.SetMemoryLimit(soft)
+	debug.SetMemoryLimit(soft + reserved)
 	return soft
 }
 

@@ -45,13 +45,13 @@ func TestLimitMemory(t *testing.T) {
 		"sys/fs/cgroup/memory.max": {Data: []byte("1000000000\n")},
 	}
 	debug.SetMemoryLimit(math.MaxInt64)
-	if got := limitMemory([]string{"GOMEMLIMIT=1GiB"}, root); got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
+	if got := limitMemory([]string{"GOMEMLIMIT=1GiB"}, root, 7); got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		t.Errorf("with GOMEMLIMIT: %d, and the runtime has %d", got, debug.SetMemoryLimit(-1))
 	}
-	if got := limitMemory([]string{"HOME=/"}, fstest.MapFS{}); got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
+	if got := limitMemory([]string{"HOME=/"}, fstest.MapFS{}, 7); got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		t.Errorf("without a limit: %d, and the runtime has %d", got, debug.SetMemoryLimit(-1))
 	}
-	if got := limitMemory([]string{"HOME=/", "GOMEMLIMIT="}, root); got != 600_000_000 || debug.SetMemoryLimit(-1) != got {
-		t.Errorf("with a limit: %d, and the runtime has %d, want 600000000", got, debug.SetMemoryLimit(-1))
+	if got := limitMemory([]string{"HOME=/", "GOMEMLIMIT="}, root, 7); got != 600_000_000 || debug.SetMemoryLimit(-1) != got+7 {
+		t.Errorf("with a limit: %d, and the runtime has %d, want 600000000 and 7 more", got, debug.SetMemoryLimit(-1))
 	}
 }

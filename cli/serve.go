@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -48,10 +49,11 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 	ctx := cmd.Context()
 	log, level, flush := server.NewLogger(a.Stderr, isTerminal(a.Stderr), c.Log)
 	defer flush()
-	if soft := limitMemory(a.Env, os.DirFS("/")); soft > 0 {
+	kept := setCollector(a.Env)
+	defer runtime.KeepAlive(kept)
+	if soft := limitMemory(a.Env, os.DirFS("/"), int64(len(kept))); soft > 0 {
 		log.Info("memory is limited by the system; garbage is collected so that it suffices", "heap", soft)
 	}
-	defer keepPace(a.Env)()
 	s, err := server.Open(ctx, server.Options{Config: c.Config, Version: a.Version, Logger: log, AcceptDataLoss: accept})
 	if err != nil {
 		return err
