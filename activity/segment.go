@@ -160,7 +160,7 @@ func openWriter(dir string, keep time.Duration, maxSize int64) (*writer, error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { // #nosec G302 -- a directory
 		return nil, err
 	}
 	list, err := segments(dir)

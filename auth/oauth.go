@@ -20,7 +20,7 @@ import (
 
 // Where the OAuth server answers, below the address of the server (RFC 6749 section 3.2, RFC 8414 section 3).
 const (
-	TokenPath    = "/oauth/token"
+	TokenPath    = "/oauth/token" // #nosec G101 -- a path
 	MetadataPath = "/.well-known/oauth-authorization-server"
 )
 

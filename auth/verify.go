@@ -290,6 +290,6 @@ func (t *Tokens) complain(e *entry, what string, source netip.Addr) {
 	if last != 0 && now.Sub(time.UnixMicro(last)) < time.Hour || !e.use.complained.CompareAndSwap(last, now.UnixMicro()) {
 		return
 	}
-	t.log.Warn(what, "token", e.token.ID, "name", e.token.Name, "tenant", e.token.Tenant,
+	t.log.Warn(what, "token", e.token.ID, "name", e.token.Name, "tenant", e.token.Tenant, // #nosec G706 -- slog quotes what it writes
 		"expires", e.token.Expires, "client", source)
 }

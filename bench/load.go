@@ -139,7 +139,7 @@ func driveOne(ctx context.Context, c *child, i int, until time.Time, next func(i
 		return nil, err
 	}
 	defer conn.Close()
-	r := rand.New(rand.NewPCG(1, uint64(i)))                               // the same requests in each run
+	r := rand.New(rand.NewPCG(1, uint64(i)))                               // #nosec G404 -- the same requests in each run
 	for ctx.Err() == nil && (len(took) == 0 || time.Now().Before(until)) { // one at least, however busy the machine is
 		q := next(i, r)
 		if q == nil {

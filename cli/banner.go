@@ -104,7 +104,7 @@ type page struct {
 
 func (p *page) line(format string, args ...any) {
 	if format == "" {
-		p.WriteByte('\n')
+		_ = p.WriteByte('\n') // into memory
 		return
 	}
 	fmt.Fprintf(p, "  "+format+"\n", args...)

@@ -59,7 +59,7 @@ func (a *app) manual() string {
 // manual is a page being written.
 type manual struct{ strings.Builder }
 
-func (m *manual) line(s string)       { m.WriteString(s + "\n") }
+func (m *manual) line(s string)       { _, _ = m.WriteString(s + "\n") } // into memory
 func (m *manual) section(name string) { m.line(".SH " + name) }
 
 func (m *manual) item(term, text string) {

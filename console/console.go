@@ -232,7 +232,7 @@ func (c *Console) fail(v *visit, err error) {
 		c.o.Logger.Error("a page of the console failed", "request", c.o.Request(v.r), "path", v.r.Pattern, "error", err)
 		p = &problem{http.StatusInternalServerError, "That did not work", "The cause is in the server's log, in the line of request " + c.o.Request(v.r) + "."}
 	}
-	c.renderStatus(v, p.Status, "problem", p.Title, p)
+	_ = c.renderStatus(v, p.Status, "problem", p.Title, p) // only of a page without an error it returns one
 }
 
 // home leads to the page that is of use now: as long as nobody has arrived, the one that helps them to.

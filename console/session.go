@@ -227,7 +227,7 @@ func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) showSignIn(w http.ResponseWriter, r *http.Request, status int, d signInData) {
-	c.renderStatus(&visit{w: w, r: r, now: c.o.Clock()}, status, "signin", "Sign in", d)
+	_ = c.renderStatus(&visit{w: w, r: r, now: c.o.Clock()}, status, "signin", "Sign in", d) // without a session it returns no error
 }
 
 // signIn begins a session by the code of a one-time link or by a token of the scope admin.

@@ -447,7 +447,7 @@ func (s *Service) saveWalk(ctx context.Context, c *call, order []place) (string,
 		chunk := order[n*walkChunk : min((n+1)*walkChunk, len(order))]
 		var b []byte
 		for _, o := range chunk {
-			b = append(b, byte(o.part))
+			b = binary.AppendUvarint(b, uint64(o.part))
 			b = append(append(b, o.id...), 0)
 		}
 		err = write(func(tx *storage.Tx) error {
@@ -526,11 +526,15 @@ func (s *Service) walkChunk(tx *storage.Tx, walk string, n int) ([]place, error)
 	}
 	var l []place
 	for b := string(rec.Body); len(b) > 1; {
-		id, rest, ok := strings.Cut(b[1:], "\x00")
+		part, used := binary.Uvarint([]byte(b[:min(len(b), binary.MaxVarintLen32)]))
+		if used <= 0 {
+			break
+		}
+		id, rest, ok := strings.Cut(b[used:], "\x00")
 		if !ok {
 			break
 		}
-		l = append(l, place{int(b[0]), match{id: id}})
+		l = append(l, place{int(part), match{id: id}})
 		b = rest
 	}
 	return l, nil

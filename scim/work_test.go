@@ -271,3 +271,22 @@ func TestFilterLimits(t *testing.T) {
 		})
 	}
 }
+
+// The order of a sorted walk may be one of more resource types than a byte counts.
+func TestWalkOfManyTypes(t *testing.T) {
+	h := openHouse(t, Options{})
+	c := &call{caller: h.caller}
+	want := []place{{0, match{id: "a"}}, {127, match{id: "b"}}, {128, match{id: "c"}}, {300, match{id: "d"}}}
+	walk, err := h.service.saveWalk(t.Context(), c, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []place
+	err = h.store.View(t.Context(), h.caller.Tenant, func(tx *storage.Tx) (err error) {
+		got, err = h.service.walkChunk(tx, walk, 0)
+		return err
+	})
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v; %v", got, want, err)
+	}
+}

@@ -137,7 +137,7 @@ func makeDirectory(dir string, log *slog.Logger) error {
 		return fmt.Errorf("the data directory: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		if err := os.Chmod(dir, 0o700); err != nil {
+		if err := os.Chmod(dir, 0o700); err != nil { // #nosec G302 -- a directory
 			// Volumes of containers often belong to somebody else. The files in it are private all the same.
 			log.Warn("others may look into the data directory, and its mode could not be changed", "data", dir, "mode", mode.String(), "error", err)
 			return nil

@@ -74,7 +74,7 @@ func openDir(ctx context.Context, dir string, o Options, unlock func() error) (*
 		s.engine = o.Between(s.engine)
 	}
 	s.committed, s.space = sl.mark, newSpace(dir, o)
-	go sl.run()
+	go sl.run() // #nosec G118 -- it lives as long as the store, and not as its opening
 	s.start()
 	return s, nil
 }

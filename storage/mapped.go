@@ -198,7 +198,7 @@ func (m *mapped) prepare(size int64) error {
 	if m.next.f != nil {
 		return m.grow(&m.next, size)
 	}
-	f, err := os.OpenFile(m.nextName, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(m.nextName, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -282,7 +282,7 @@ func (m *mapped) isCurrent(s spare) error {
 
 // create makes a file with the blocks that will be written.
 func (m *mapped) create(name string, flag, size int) (_ *z.MmapFile, err error) {
-	f, err := os.OpenFile(name, flag, 0o666)
+	f, err := os.OpenFile(name, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}

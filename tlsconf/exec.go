@@ -31,8 +31,8 @@ func (p *Exec) DeleteRecords(ctx context.Context, zone string, records []libdns.
 func (p *Exec) run(ctx context.Context, what, name, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.Program, what, name, text)
-	cmd.WaitDelay = time.Second // a child that has inherited the output does not keep us
+	cmd := exec.CommandContext(ctx, p.Program, what, name, text) // #nosec G204 -- what the configuration names, without a shell
+	cmd.WaitDelay = time.Second                                  // a child that has inherited the output does not keep us
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		said := strings.Join(strings.Fields(string(out)), " ")

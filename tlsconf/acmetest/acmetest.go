@@ -65,7 +65,7 @@ var pebble = sync.OnceValues(func() (string, error) {
 	}
 	tools := filepath.Join(filepath.Dir(strings.TrimSpace(string(mod))), "tools")
 	var said bytes.Buffer
-	cmd := exec.Command("go", "-C", tools, "tool", "-n", "pebble")
+	cmd := exec.Command("go", "-C", tools, "tool", "-n", "pebble") // #nosec G204 -- for tests
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
@@ -115,7 +115,7 @@ func Start(t testing.TB, o Options) *CA {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-config", file, "-strict", "-dnsserver", o.DNS.Address)
+	cmd := exec.Command(program, "-config", file, "-strict", "-dnsserver", o.DNS.Address) // #nosec G204 -- for tests
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=5", "PEBBLE_AUTHZREUSE=0")
 	log := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = log, log
