@@ -65,7 +65,7 @@ func (t *ResourceType) looksAt(ops []patchOp) []bool {
 // decodePartly decodes those attributes of a record's body that are looked at. The rest is nil if all had to be decoded.
 func decodePartly(t *ResourceType, rec *storage.Record, looked []bool) (*Object, *stayed, error) {
 	if looked != nil && len(rec.Terms) > 0 { // a record that was read with its terms has some: that of its id
-		rest := &stayed{looked, &storedBody{rec.Body, make([]span, len(looked))}, rec.Terms}
+		rest := &stayed{looked, &storedBody{text: rec.Body, spans: make([]span, len(looked))}, rec.Terms}
 		spans, twice := rest.body.spans, false
 		o, end, ok := decodeStored(t.root, rec.Body, 0, func(a *Attribute, s span) bool {
 			if looked[a.index] {

@@ -428,6 +428,7 @@ func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool
 	var list []match
 	examined := 0
 	x := s.examiner(tx, q.t, c.base)
+	x.stored.onlyAsked = true
 	for rec, err := range tx.BareRecords(q.t.Name) {
 		if err != nil {
 			return nil, err

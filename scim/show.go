@@ -99,7 +99,7 @@ func appendRawSingle(b []byte, r *Resource, a *Attribute, raw []byte, p *project
 		return appendShown(b, r, a, v, p, all)
 	}
 	b = append(b, '{')
-	eachMember(a, raw, 0, func(sub *Attribute, at span) bool {
+	eachMember(a, raw, 0, true, func(sub *Attribute, at span) bool {
 		show, whole := p.shows(sub, all)
 		if !show {
 			return true
@@ -130,7 +130,7 @@ func (b *storedBody) holds(extension *Attribute) bool {
 		return at.plain
 	}
 	found := false
-	eachMember(extension, b.text[:at.end], at.from, func(sub *Attribute, at span) bool {
+	eachMember(extension, b.text[:at.end], at.from, true, func(sub *Attribute, at span) bool {
 		found = found || sub.holds(b.text[at.from:at.end])
 		return !found
 	})

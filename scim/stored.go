@@ -15,6 +15,9 @@ import (
 type storedBody struct {
 	text  []byte
 	spans []span // by the index of the attribute; an end of 0 = no value
+	// onlyAsked says that values are looked at when somebody asks for them, because few are asked for and none is shown: a span may
+	// then be that of something else, and none is plain.
+	onlyAsked bool
 }
 
 // span is where a value stands in a text.
@@ -35,7 +38,7 @@ func (b *storedBody) take(t *ResourceType, text []byte) (ok bool) {
 		b.spans = make([]span, len(t.root.Sub))
 	}
 	clear(b.spans)
-	end, ok := eachMember(t.root, text, 0, func(a *Attribute, at span) bool {
+	end, ok := eachMember(t.root, text, 0, !b.onlyAsked, func(a *Attribute, at span) bool {
 		twice := b.spans[a.index].end != 0
 		b.spans[a.index] = at
 		return !twice
@@ -46,6 +49,9 @@ func (b *storedBody) take(t *ResourceType, text []byte) (ok bool) {
 // raw returns the JSON of a's value, nil if it has none.
 func (b *storedBody) raw(a *Attribute) []byte {
 	s := b.spans[a.index]
+	if b.onlyAsked && s.end > 0 && !a.fits(b.text, s.from, s.end) {
+		return nil
+	}
 	return b.text[s.from:s.end]
 }
 
@@ -67,8 +73,9 @@ func (b *storedBody) value(a *Attribute) Value {
 }
 
 // eachMember calls fn with the members of the object at i that today's schema has as members of a, and with where their
-// values are. It returns the end of the object; ok is false if it cannot be read, or if fn has returned false.
-func eachMember(a *Attribute, text []byte, i int, fn func(sub *Attribute, at span) bool) (end int, ok bool) {
+// values are; those that are values at all if they are to be examined. It returns the end of the object; ok is false if it cannot be
+// read, or if fn has returned false.
+func eachMember(a *Attribute, text []byte, i int, examine bool, fn func(sub *Attribute, at span) bool) (end int, ok bool) {
 	if at(text, i) != '{' {
 		return i, false
 	}
@@ -83,14 +90,14 @@ func eachMember(a *Attribute, text []byte, i int, fn func(sub *Attribute, at spa
 			return i, false
 		}
 		v := span{from: from}
-		if sub != nil {
+		if sub != nil && examine {
 			v.end, v.plain = sub.plain(text, from)
 		}
 		if !v.plain {
 			if v.end, ok = skipValue(text, from); !ok {
 				return i, false
 			}
-			if sub != nil && !sub.fits(text, from, v.end) {
+			if sub != nil && examine && !sub.fits(text, from, v.end) {
 				sub = nil
 			}
 		}

@@ -153,12 +153,22 @@ func TestStoredIsShownAsDecoded(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Fatalf("stored\n%s\nshown    %s\ndecoded  %s", rec.Body, got, want)
 			}
+			x := h.service.examiner(tx, typ, "https://scim.example/scim/v2")
+			x.stored.onlyAsked = true
+			asked, err := x.load(rec)
+			if err != nil {
+				return err
+			}
 			for _, a := range typ.root.Sub {
 				if a.linked || a.derived {
 					continue
 				}
-				if v, w := stored.own(a), decoded.Object.Get(a); !v.equal(w) {
+				w := decoded.Object.Get(a)
+				if v := stored.own(a); !v.equal(w) {
 					t.Fatalf("stored\n%s\n%s is %s, decoded %s", rec.Body, a.Name, v.appendJSON(nil), w.appendJSON(nil))
+				}
+				if v := asked.own(a); !v.equal(w) {
+					t.Fatalf("stored\n%s\n%s is %s where only that is asked for, decoded %s", rec.Body, a.Name, v.appendJSON(nil), w.appendJSON(nil))
 				}
 			}
 			return nil
