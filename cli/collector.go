@@ -12,8 +12,8 @@ import (
 // system gives it no page, and the collector never looks into it (docs/decisions/0099-pace-of-the-collector.md).
 
 const (
-	// reserve is how long the piece is: the heap then grows by 64 MiB at least until it is collected.
-	reserve = 128 << 20
+	// reserve is how long the piece is: the heap then grows by 32 MiB at least until it is collected.
+	reserve = 64 << 20
 	// heapGrowth is by how much of what is alive and of the reserve the heap may grow, in percent.
 	heapGrowth = 50
 )
