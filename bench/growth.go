@@ -42,7 +42,7 @@ var unplanned = []struct {
 	name   string
 	filter func(i int) string
 }{
-	{"filter with a part of a value", func(i int) string { return fmt.Sprintf(`emails[type eq "work" and value co "%d@bench"]`, i) }},
+	{"filter with a part of a value", func(i int) string { return fmt.Sprintf(`emails[type eq "work" and value co "%02d@bench"]`, i) }},
 	{"filter on what no index has", func(i int) string { return fmt.Sprintf(`title co "of the %dth rank"`, i) }},
 }
 
@@ -77,7 +77,7 @@ func (s *state) scans(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	growth := float64(r.Users) / float64(smallStore(r.Users))
+	growth := float64(r.Users+int(s.addition.Load())) / float64(smallStore(r.Users))
 	for i, x := range unplanned {
 		p50 := samples[i].at(0.5)
 		ratio := p50.Seconds() / s.small[x.name].Seconds() / growth
