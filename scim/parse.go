@@ -1,7 +1,9 @@
 package scim
 
 import (
-	"unicode/utf8"
+	"bytes"
+	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -11,7 +13,7 @@ import (
 // which decides. What the parser takes, readNode takes too, and makes the same of it (FuzzParse).
 type jsonParser struct {
 	text string
-	at   int
+	dec  *jsontext.Decoder // of text, which finds where a value ends and whether it is JSON
 
 	// Arrays that what is made is taken from.
 	nodes   []node
@@ -24,15 +26,12 @@ type jsonParser struct {
 
 // parse returns the one value that text is; ok is false if it is not as it should be.
 func parse(text []byte) (n *node, ok bool) {
-	if !utf8.Valid(text) {
-		return nil, false
-	}
-	p := jsonParser{text: string(text)}
+	p := jsonParser{text: string(text), dec: jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true))} // see hasMember
 	if n, ok = p.value(0); !ok {
 		return nil, false
 	}
-	p.blanks()
-	return n, p.at == len(p.text)
+	_, err := p.dec.ReadToken()
+	return n, err == io.EOF
 }
 
 // atOnce is how many nodes or members are made together: a value takes some sixteen bytes of text.
@@ -59,152 +58,76 @@ func keep[T any](array *[]T, l []T, atOnce int) []T {
 	return kept
 }
 
-func (p *jsonParser) blanks() {
-	for p.at < len(p.text) {
-		switch p.text[p.at] {
-		case ' ', '\t', '\n', '\r':
-			p.at++
-		default:
-			return
-		}
-	}
-}
-
-// next skips blanks and returns the byte that follows, 0 at the end.
-func (p *jsonParser) next() byte {
-	p.blanks()
-	if p.at < len(p.text) {
-		return p.text[p.at]
-	}
-	return 0
-}
-
-// taken skips c if it comes next.
-func (p *jsonParser) taken(c byte) bool {
-	if p.next() != c {
-		return false
-	}
-	p.at++
-	return true
-}
-
 func (p *jsonParser) value(depth int) (*node, bool) {
-	switch c := p.next(); c {
+	switch k := p.dec.PeekKind(); k {
 	case '{', '[':
 		if depth == maxDepth {
 			return nil, false
 		}
-		p.at++
-		if c == '{' {
+		if _, err := p.dec.ReadToken(); err != nil {
+			return nil, false
+		}
+		if k == '{' {
 			return p.object(depth)
 		}
 		return p.array(depth)
 	case '"':
 		s, ok := p.string()
-		n := p.node('"')
+		n := p.node(k)
 		n.text = s
 		return n, ok
-	case 't':
-		return p.node('t'), p.literal("true")
-	case 'f':
-		return p.node('f'), p.literal("false")
-	case 'n':
-		return p.node('n'), p.literal("null")
-	default:
-		from := p.at
-		ok := p.number()
-		n := p.node('0')
-		n.text = p.text[from:p.at]
+	case '0':
+		s, ok := p.literal()
+		n := p.node(k)
+		n.text = s
 		return n, ok
+	default:
+		_, ok := p.literal()
+		return p.node(k), ok
 	}
 }
 
-func (p *jsonParser) literal(word string) bool {
-	end := p.at + len(word)
-	if end > len(p.text) || p.text[p.at:end] != word {
-		return false
+// literal reads a value that is no object or array, and returns where it stands in the text.
+func (p *jsonParser) literal() (string, bool) {
+	v, err := p.dec.ReadValue()
+	if err != nil {
+		return "", false
 	}
-	p.at = end
-	return true
+	end := int(p.dec.InputOffset())
+	return p.text[end-len(v) : end], true
 }
 
-// number skips a number (RFC 8259 section 6).
-func (p *jsonParser) number() bool {
-	digits := func() bool {
-		from := p.at
-		for p.at < len(p.text) && isDigit(p.text[p.at]) {
-			p.at++
-		}
-		return p.at > from
-	}
-	is := func(c byte) bool {
-		if p.at < len(p.text) && p.text[p.at] == c {
-			p.at++
-			return true
-		}
-		return false
-	}
-	is('-')
-	if !is('0') && !digits() {
-		return false
-	}
-	if is('.') && !digits() {
-		return false
-	}
-	if is('e') || is('E') {
-		if !is('+') {
-			is('-')
-		}
-		return digits()
-	}
-	return true
-}
-
-// string reads a string that begins here. All of the text is UTF-8.
 func (p *jsonParser) string() (string, bool) {
-	from := p.at
-	for i := from + 1; i < len(p.text); i++ {
-		switch c := p.text[i]; {
-		case c == '"':
-			p.at = i + 1
-			return p.text[from+1 : i], true
-		case c == '\\':
-			return p.escaped(from, i)
-		case c < ' ':
-			return "", false
-		}
+	quoted, ok := p.literal()
+	if !ok {
+		return "", false
 	}
-	return "", false
+	if strings.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1], true
+	}
+	b, err := jsontext.AppendUnquote(nil, quoted)
+	return string(b), err == nil
 }
 
-// escaped is string for one that is escaped at i.
-func (p *jsonParser) escaped(from, i int) (string, bool) {
-	for ; i < len(p.text); i++ {
-		switch p.text[i] {
-		case '\\':
-			i++
-		case '"':
-			p.at = i + 1
-			b, err := jsontext.AppendUnquote(nil, p.text[from:p.at])
-			return string(b), err == nil
-		}
+// ended reads the end of an object or array, if that comes next.
+func (p *jsonParser) ended(k jsontext.Kind) bool {
+	if p.dec.PeekKind() != k {
+		return false
 	}
-	return "", false
+	_, err := p.dec.ReadToken()
+	return err == nil
 }
 
 func (p *jsonParser) object(depth int) (*node, bool) {
 	n := p.node('{')
-	if p.taken('}') {
-		return n, true
-	}
 	open := len(p.openMembers)
 	var seen map[string]bool
-	for {
-		if p.next() != '"' {
+	for !p.ended('}') {
+		if p.dec.PeekKind() != '"' {
 			return nil, false
 		}
 		name, ok := p.string()
-		if !ok || !p.taken(':') || hasMember(p.openMembers[open:], name, &seen) {
+		if !ok || hasMember(p.openMembers[open:], name, &seen) {
 			return nil, false
 		}
 		v, ok := p.value(depth + 1)
@@ -212,12 +135,6 @@ func (p *jsonParser) object(depth int) (*node, bool) {
 			return nil, false
 		}
 		p.openMembers = append(p.openMembers, member{name, v})
-		if p.taken('}') {
-			break
-		}
-		if !p.taken(',') {
-			return nil, false
-		}
 	}
 	n.members = keep(&p.members, p.openMembers[open:], p.atOnce())
 	p.openMembers = p.openMembers[:open]
@@ -226,22 +143,13 @@ func (p *jsonParser) object(depth int) (*node, bool) {
 
 func (p *jsonParser) array(depth int) (*node, bool) {
 	n := p.node('[')
-	if p.taken(']') {
-		return n, true
-	}
 	open := len(p.openItems)
-	for {
+	for !p.ended(']') {
 		v, ok := p.value(depth + 1)
 		if !ok {
 			return nil, false
 		}
 		p.openItems = append(p.openItems, v)
-		if p.taken(']') {
-			break
-		}
-		if !p.taken(',') {
-			return nil, false
-		}
 	}
 	n.items = keep(&p.items, p.openItems[open:], 4)
 	p.openItems = p.openItems[:open]
