@@ -82,7 +82,7 @@ func spawn(program string, args ...string) (*child, error) {
 }
 
 // settings differ from the defaults where those would stand in the way of being measured.
-var settings = []string{"SCIMBOX_SCIM_MAX_SCAN=1000000", "SCIMBOX_LIMITS_REQUESTS_PER_TOKEN=0", "SCIMBOX_LIMITS_REQUESTS_PER_ADDRESS=0"}
+var settings = []string{"SCIMBOX_SCIM_MAX_SCAN=100000000", "SCIMBOX_LIMITS_REQUESTS_PER_TOKEN=0", "SCIMBOX_LIMITS_REQUESTS_PER_ADDRESS=0"}
 
 // startServer starts a server on a data directory, which it makes if there is none, and waits for its first answer.
 func startServer(ctx context.Context, program, version, data string) (*child, error) {
