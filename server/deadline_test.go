@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,9 +31,15 @@ func TestRequestContext(t *testing.T) {
 				return child.Err
 			},
 			"a function waits": func(_ *testing.T, ctx context.Context) func() error {
-				var err error
-				context.AfterFunc(ctx, func() { err = ctx.Err() })
-				return func() error { synctest.Wait(); return err }
+				var ended atomic.Pointer[error]
+				context.AfterFunc(ctx, func() { err := ctx.Err(); ended.Store(&err) })
+				return func() error {
+					synctest.Wait()
+					if err := ended.Load(); err != nil {
+						return *err
+					}
+					return nil
+				}
 			},
 		} {
 			t.Run(name+", "+waiter, func(t *testing.T) {
