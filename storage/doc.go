@@ -11,9 +11,10 @@
 //	keys.go       how rows are named       row.go  how they are written
 //	overlay.go    writes that are not yet in the engine, seen as if they were
 //	memory.go     an engine in memory      badger.go  the engine on disk
-//	badgerpool.go what it keeps in memory for longer than is good
+//	badgerpool.go what it keeps in memory for longer than is good      buildmemory_unix.go  where it has that from
 //	mapped.go     the files that the engine on disk maps, which have their blocks before it writes
 //	dir.go        OpenDir: lock, seal, engine and store of a data directory      seal.go  the seal
+//	logs.go       where its logs end, of a directory that is refused
 //	tables.go     whether the engine's tables are whole, and what they are known again by
 //	migrate.go    from one format of the rows to the next
 //	loss.go      how a store that has lost changes goes on
