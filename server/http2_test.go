@@ -338,7 +338,7 @@ func TestHTTP2Floods(t *testing.T) {
 			if slowest > 10*time.Second {
 				t.Errorf("somebody else has waited for %s", slowest)
 			}
-			if limit := quiet + s.o.Config.Limits.Streams + 50; most > limit {
+			if limit := quiet + s.o.Config.Limits.Streams + 200; most > limit { // a flood that got through would make thousands
 				t.Errorf("%d goroutines, %d before it", most, quiet)
 			}
 			if n := net.Error(nil); errors.As(ended, &n) && n.Timeout() {
