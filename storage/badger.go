@@ -113,7 +113,6 @@ func openBadgerWith(o badger.Options, name string) (*badgerEngine, error) {
 	if err != nil {
 		return nil, openError(name, err)
 	}
-	drainPool(db)
 	db.SetDiscardTs(last)
 	return &badgerEngine{db: db, dir: o.Dir, files: files, last: last, next: last + 1, readers: map[uint64]int{}}, nil
 }

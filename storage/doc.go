@@ -11,7 +11,7 @@
 //	keys.go       how rows are named       row.go  how they are written
 //	overlay.go    writes that are not yet in the engine, seen as if they were
 //	memory.go     an engine in memory      badger.go  the engine on disk
-//	badgerpool.go what it keeps in memory for longer than is good      buildmemory_unix.go  where it has that from
+//	buildmemory_unix.go  where it has the memory from that it builds tables in
 //	mapped.go     the files that the engine on disk maps, which have their blocks before it writes
 //	dir.go        OpenDir: lock, seal, engine and store of a data directory      seal.go  the seal
 //	logs.go       where its logs end, of a directory that is refused

@@ -328,21 +328,7 @@ func (p *AllocatorPool) Get(sz int, tag string) *Allocator {
 	}
 }
 func (p *AllocatorPool) Return(a *Allocator) {
-	if a == nil {
-		return
-	}
-	if p == nil {
-		a.Release()
-		return
-	}
-	a.TrimTo(400 << 20)
-
-	select {
-	case p.allocCh <- a:
-		return
-	default:
-		a.Release()
-	}
+	a.Release() // not of ristretto, which keeps it for the next one: see scimbox.go
 }
 
 func (p *AllocatorPool) Release() {
