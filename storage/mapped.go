@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,8 +81,8 @@ type area struct {
 var engines = struct {
 	sync.Mutex
 	at    map[string]*mapped // by directory
-	areas map[uintptr]area
-}{at: map[string]*mapped{}, areas: map[uintptr]area{}}
+	areas []area             // in order, apart from one another: there are as many as tables, and each that is opened is looked for
+}{at: map[string]*mapped{}}
 
 var openAsBadger, syncAsBadger = z.OpenMmapFile, z.Msync
 
@@ -116,11 +118,7 @@ func (m *mapped) close() error {
 	if engines.at[m.dir] == m {
 		delete(engines.at, m.dir)
 	}
-	for from, a := range engines.areas {
-		if a.owner == m {
-			delete(engines.areas, from)
-		}
-	}
+	engines.areas = slices.DeleteFunc(engines.areas, func(a area) bool { return a.owner == m })
 	return err
 }
 
@@ -441,21 +439,23 @@ func (m *mapped) located(name string, data []byte) {
 	to := from + uintptr(len(data))
 	engines.Lock()
 	defer engines.Unlock()
-	for at, a := range engines.areas {
-		if a.from < to && from < a.to {
-			delete(engines.areas, at) // of a file that is no more
-		}
+	first, end := areaFrom(from), areaFrom(to) // between them are those of files that are no more
+	if end < len(engines.areas) && engines.areas[end].from < to {
+		end++
 	}
-	engines.areas[from] = area{from, to, name, m}
+	engines.areas = slices.Replace(engines.areas, first, end, area{from, to, name, m})
+}
+
+// areaFrom returns the index of the first area that ends behind an address. The caller has locked engines.
+func areaFrom(address uintptr) int {
+	return sort.Search(len(engines.areas), func(i int) bool { return engines.areas[i].to > address })
 }
 
 func areaOf(address uintptr) (area, bool) {
 	engines.Lock()
 	defer engines.Unlock()
-	for _, a := range engines.areas {
-		if a.from <= address && address < a.to {
-			return a, true
-		}
+	if i := areaFrom(address); i < len(engines.areas) && engines.areas[i].from <= address {
+		return engines.areas[i], true
 	}
 	return area{}, false
 }
