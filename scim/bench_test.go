@@ -28,7 +28,8 @@ func newBenchHouse(b *testing.B, users int) *benchHouse {
 	return newBenchHouseIn(b, b.TempDir(), users)
 }
 
-func newBenchHouseIn(b *testing.B, dir string, users int) *benchHouse {
+// benchService opens the store of a directory, until the end of the benchmark unless somebody closes it before, and a service on it.
+func benchService(b *testing.B, dir string) (*storage.Store, *Service) {
 	b.Helper()
 	store, err := storage.OpenDir(b.Context(), dir, storage.Options{})
 	if err != nil {
@@ -47,6 +48,12 @@ func newBenchHouseIn(b *testing.B, dir string, users int) *benchHouse {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return store, service
+}
+
+func newBenchHouseIn(b *testing.B, dir string, users int) *benchHouse {
+	b.Helper()
+	store, service := benchService(b, dir)
 	h := &benchHouse{handler: NewHandler(service), store: store, ids: make([]string, users)}
 	var next atomic.Int64
 	done := make(chan struct{})

@@ -25,41 +25,34 @@ func newProjection(t *ResourceType, only, without []string, q quirks) (projectio
 	if len(only) > 0 && len(without) > 0 {
 		return p, bad(InvalidSyntax, "attributes and excludedAttributes are both given; RFC 7644 section 3.9 allows one of them")
 	}
+	var err error
 	if len(only) > 0 {
-		p.named, p.only, p.parts = true, map[*Attribute]bool{}, map[*Attribute]bool{}
-		for _, name := range only {
-			path, err := bindShown(t, name, q)
-			if err != nil {
-				return p, err
-			}
-			a := path.target()
-			if a == nil {
-				continue
-			}
-			p.only[a] = true
-			for up := a.parent; up != nil; up = up.parent {
-				p.parts[up] = true
-			}
+		p.named = true
+		p.only, p.parts, err = bindAllShown(t, only, q)
+	} else if len(without) > 0 {
+		p.without, p.holes, err = bindAllShown(t, without, q)
+	}
+	return p, err
+}
+
+// bindAllShown binds names of a projection: the attributes that they mean, and all that those are a part of.
+func bindAllShown(t *ResourceType, names []string, q quirks) (named, above map[*Attribute]bool, err error) {
+	named, above = map[*Attribute]bool{}, map[*Attribute]bool{}
+	for _, name := range names {
+		path, err := bindShown(t, name, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		a := path.target()
+		if a == nil {
+			continue
+		}
+		named[a] = true
+		for up := a.parent; up != nil; up = up.parent {
+			above[up] = true
 		}
 	}
-	if len(without) > 0 {
-		p.without, p.holes = map[*Attribute]bool{}, map[*Attribute]bool{}
-		for _, name := range without {
-			path, err := bindShown(t, name, q)
-			if err != nil {
-				return p, err
-			}
-			a := path.target()
-			if a == nil {
-				continue
-			}
-			p.without[a] = true
-			for up := a.parent; up != nil; up = up.parent {
-				p.holes[up] = true
-			}
-		}
-	}
-	return p, nil
+	return named, above, nil
 }
 
 // bindShown binds a name of a projection; the zero Path if it is to be left out.

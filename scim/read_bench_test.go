@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
-
-	"scimbox/storage"
 )
 
 var readUsers = flag.Int("read.users", 40_000, "users of BenchmarkRead; 40,000 are more than fit into the engine's cache")
@@ -109,21 +107,6 @@ func newReadHouse(b *testing.B, users int) *readHouse {
 	if err := first.store.Close(); err != nil {
 		b.Fatal(err)
 	}
-	store, err := storage.OpenDir(b.Context(), dir, storage.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			b.Error(err)
-		}
-	})
-	types, err := NewTypes("")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if h.Service, err = NewService(b.Context(), store, types, Options{}); err != nil {
-		b.Fatal(err)
-	}
+	_, h.Service = benchService(b, dir)
 	return h
 }

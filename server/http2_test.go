@@ -109,6 +109,20 @@ func selfSigned() []tls.Certificate {
 	return maker.TLS.Certificates
 }
 
+// askAndThen asks a question 5,000 times, and does something to its stream at once.
+func (f *frames) askAndThen(path, secret string, then func(id uint32) error) error {
+	for range 5000 {
+		id, err := f.open(true, f.block("GET", scim.BasePath+path, "authorization", "Bearer "+secret))
+		if err == nil {
+			err = then(id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // floods are what is known to have brought servers down. Each sends until the server ends the connection, or all of it was taken.
 var floods = []struct {
 	name string
@@ -117,16 +131,7 @@ var floods = []struct {
 	deaf bool // nothing of what the server says is read
 }{
 	{"rapid reset of questions (CVE-2023-44487)", false, func(f *frames, secret, _ string) error {
-		for range 5000 {
-			id, err := f.open(true, f.block("GET", scim.BasePath+"/Users?count=1", "authorization", "Bearer "+secret))
-			if err == nil {
-				err = f.WriteRSTStream(id, http2.ErrCodeCancel)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return f.askAndThen("/Users?count=1", secret, func(id uint32) error { return f.WriteRSTStream(id, http2.ErrCodeCancel) })
 	}, false},
 	{"rapid reset of changes", false, func(f *frames, secret, _ string) error {
 		for i := range 5000 {
@@ -144,28 +149,10 @@ var floods = []struct {
 		return nil
 	}, false},
 	{"rapid reset of guesses", false, func(f *frames, _, wrong string) error {
-		for range 5000 {
-			id, err := f.open(true, f.block("GET", scim.BasePath+"/Users", "authorization", "Bearer "+wrong))
-			if err == nil {
-				err = f.WriteRSTStream(id, http2.ErrCodeCancel)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return f.askAndThen("/Users", wrong, func(id uint32) error { return f.WriteRSTStream(id, http2.ErrCodeCancel) })
 	}, false},
 	{"resets that the server is brought to send (CVE-2025-8671)", false, func(f *frames, secret, _ string) error {
-		for range 5000 {
-			id, err := f.open(true, f.block("GET", scim.BasePath+"/Users?count=1", "authorization", "Bearer "+secret))
-			if err == nil {
-				err = f.WriteWindowUpdate(id, 0)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return f.askAndThen("/Users?count=1", secret, func(id uint32) error { return f.WriteWindowUpdate(id, 0) })
 	}, false},
 	{"more streams than were agreed on", false, func(f *frames, secret, _ string) error {
 		for range 5000 {
