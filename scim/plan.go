@@ -41,12 +41,12 @@ type partLookup struct {
 }
 
 // finds says whether a term may be that of a value that has the text: one that was cut off may have it behind the cut.
-func (l *partLookup) finds(hit storage.Hit) bool {
-	value := hit.Value[1:] // behind presentTerm
+func (l *partLookup) finds(term []byte) bool {
+	value := term[1:] // behind presentTerm
 	if l.last {
-		return bytes.HasSuffix(value, l.text) || cutOff(hit)
+		return bytes.HasSuffix(value, l.text) || cutOff(term)
 	}
-	return bytes.Contains(value, l.text) || cutOff(hit)
+	return bytes.Contains(value, l.text) || cutOff(term)
 }
 
 // memberLookup follows links: to those that refer to the resource id by the linked attribute, or, for a derived
@@ -221,8 +221,8 @@ func (l *termLookup) owner(tx *storage.Tx, t *ResourceType) (id string, err erro
 }
 
 func (s *Service) yieldTerms(tx *storage.Tx, t *ResourceType, field string, span storage.TermRange, yield func(string, error) bool) bool {
-	for hit, err := range tx.Find(t.Name, field, span) {
-		if !yield(hit.ID, err) || err != nil {
+	for row, err := range tx.FindRows(t.Name, field, span) {
+		if !yield(string(row.ID), err) || err != nil {
 			return false
 		}
 	}
@@ -231,17 +231,17 @@ func (s *Service) yieldTerms(tx *storage.Tx, t *ResourceType, field string, span
 
 func (s *Service) yieldParts(tx *storage.Tx, t *ResourceType, l *partLookup, w *work, yield func(string, error) bool) bool {
 	looked := 0 // no more than a query may examine resources
-	for hit, err := range tx.Find(t.Name, l.field, storage.TermRange{From: []byte{presentTerm}, To: []byte{absentTerm}}) {
+	for row, err := range tx.FindRows(t.Name, l.field, storage.TermRange{From: []byte{presentTerm}, To: []byte{absentTerm}}) {
 		if looked++; err == nil && looked > s.o.MaxScan {
 			err = errManyTerms
 		}
 		if err == nil && !w.do(rowWork) {
 			err = errWork
 		}
-		if err == nil && !l.finds(hit) {
+		if err == nil && !l.finds(row.Value) {
 			continue
 		}
-		if !yield(hit.ID, err) || err != nil {
+		if !yield(string(row.ID), err) || err != nil {
 			return false
 		}
 	}

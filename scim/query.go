@@ -260,7 +260,7 @@ func (s *Service) orderedPage(tx *storage.Tx, c *call, q *part, field string, de
 				return 0, err
 			}
 		}
-		if at++; at > *skip && !cutOff(hit) { // from one whose place in the index is another one's, no walk can go on
+		if at++; at > *skip && !cutOff(hit.Value) { // from one whose place in the index is another one's, no walk can go on
 			lastAt, last = at, hit
 		}
 	}
@@ -272,7 +272,7 @@ func (s *Service) orderedPage(tx *storage.Tx, c *call, q *part, field string, de
 }
 
 // cutOff says whether a term may be shorter than the value that it was made of.
-func cutOff(hit storage.Hit) bool { return len(hit.Value) == 1+maxTerm }
+func cutOff(term []byte) bool { return len(term) == 1+maxTerm }
 
 // ordered yields what an index finds in the order of the values. The index itself has those that begin with the same 255
 // bytes in the order of their ids.
@@ -298,7 +298,7 @@ func (s *Service) ordered(tx *storage.Tx, c *call, q *part, field string, span s
 			if len(run) > 0 && !bytes.Equal(hit.Value, term) && !flush() {
 				return
 			}
-			if q.sort == nil || !cutOff(hit) {
+			if q.sort == nil || !cutOff(hit.Value) {
 				if !yield(hit, nil) {
 					return
 				}

@@ -355,7 +355,7 @@ func (c *checker) term(it Item) error {
 		value, id, whole := parseTerm([]byte(p[3]))
 		t := Term{Field: p[2], Value: value}
 		if ok = whole; ok {
-			return c.stray(it, Ref{p[0], p[1], id}, t)
+			return c.stray(it, Ref{p[0], p[1], string(id)}, t)
 		}
 	}
 	c.found(Finding{Kind: StrayRow, Where: describe(it.Key), Text: "its key cannot be read", repair: deleteRow(it.Key), tenant: anyTenant})

@@ -105,24 +105,24 @@ func termKey(tenant, kind, field string, value []byte, id string) []byte {
 	return append(k, id...)
 }
 
-// parseTerm takes value and id out of what follows a term's prefix. Both are copies.
-func parseTerm(rest []byte) (value []byte, id string, ok bool) {
-	value = make([]byte, 0, len(rest))
-	for {
+// parseTerm takes value and id out of what follows a term's prefix. Both share its memory, but for a value with a zero byte in it.
+func parseTerm(rest []byte) (value, id []byte, ok bool) {
+	for whole := true; ; whole = false {
 		i := bytes.IndexByte(rest, 0)
 		if i < 0 || i+1 == len(rest) {
-			return nil, "", false
+			return nil, nil, false
 		}
-		value = append(value, rest[:i]...)
-		mark := rest[i+1]
+		part, mark := rest[:i:i], rest[i+1]
 		rest = rest[i+2:]
-		switch mark {
-		case escapeZero:
-			value = append(value, 0)
-		case endOfValue:
-			return value, string(rest), len(rest) > 0
+		switch {
+		case mark == endOfValue && whole:
+			return part, rest, len(rest) > 0
+		case mark == endOfValue:
+			return append(value, part...), rest, len(rest) > 0
+		case mark == escapeZero:
+			value = append(append(value, part...), 0)
 		default:
-			return nil, "", false
+			return nil, nil, false
 		}
 	}
 }

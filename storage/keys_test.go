@@ -66,15 +66,15 @@ func FuzzTermKey(f *testing.F) {
 		p := termPrefix("t", "User", "f")
 		k := termKey("t", "User", "f", a, id)
 		value, gotID, ok := parseTerm(k[len(p):])
-		if !ok || !bytes.Equal(value, a) || gotID != id {
+		if !ok || !bytes.Equal(value, a) || string(gotID) != id {
 			t.Errorf("the row of (%q, %q) is read as (%q, %q), %t", a, id, value, gotID, ok)
 		}
 		if got, want := bytes.Compare(k, termKey("t", "User", "f", b, id)), bytes.Compare(a, b); got != want {
 			t.Errorf("the rows of %q and %q compare as %d, want %d", a, b, got, want)
 		}
 		// Whatever else is read as a row is one that would be written in the same way.
-		if value, id, ok := parseTerm(b); ok && strings.IndexByte(id, 0) < 0 {
-			if again := termKey("t", "User", "f", value, id)[len(p):]; !bytes.Equal(again, b) {
+		if value, id, ok := parseTerm(b); ok && bytes.IndexByte(id, 0) < 0 {
+			if again := termKey("t", "User", "f", value, string(id))[len(p):]; !bytes.Equal(again, b) {
 				t.Errorf("%q is read as (%q, %q), which is written as %q", b, value, id, again)
 			}
 		}

@@ -135,6 +135,21 @@ func (r *rowReader) bytes() []byte {
 	return s
 }
 
+// skipTerm goes behind a term. The lengths of field and value mostly take a byte each.
+func (r *rowReader) skipTerm() {
+	if b := r.b; len(b) > 1 && b[1] < 0x80 {
+		if at := 2 + int(b[1]); at < len(b) && b[at] < 0x80 {
+			if end := at + 1 + int(b[at]); end <= len(b) {
+				r.b = b[end:]
+				return
+			}
+		}
+	}
+	r.byte()
+	r.bytes()
+	r.bytes()
+}
+
 func (r *rowReader) time() time.Time { return time.UnixMicro(r.varint()).UTC() }
 
 // decodeRecord reads a record's payload. Body and the values of Terms share its memory.
@@ -159,10 +174,12 @@ func decodeParts(ref Ref, payload []byte, terms bool) (Record, error) {
 		rec.Terms = make([]Term, 0, n)
 	}
 	for range n {
-		flags, field, value := r.byte(), r.bytes(), r.bytes()
-		if terms {
-			rec.Terms = append(rec.Terms, Term{Unique: flags&flagUnique != 0, Field: fieldName(field), Value: value})
+		if !terms {
+			r.skipTerm()
+			continue
 		}
+		flags, field, value := r.byte(), r.bytes(), r.bytes()
+		rec.Terms = append(rec.Terms, Term{Unique: flags&flagUnique != 0, Field: fieldName(field), Value: value})
 	}
 	if r.bad {
 		return rec, &DamageError{describe(recordKey(ref)), errors.New("its row ends in the middle")}

@@ -346,6 +346,24 @@ func Prefix(value []byte) TermRange { return TermRange{From: value, To: successo
 // Find yields the records of a kind that have a term of the field in the range, in order of value and then of id, or in the
 // reverse of both. A record with several such terms comes several times. Unique terms are found by Unique alone.
 func (t *Tx) Find(kind, field string, r TermRange) iter.Seq2[Hit, error] {
+	return func(yield func(Hit, error) bool) {
+		for row, err := range t.FindRows(kind, field, r) {
+			if err != nil {
+				yield(Hit{}, err)
+				return
+			}
+			if !yield(Hit{string(row.ID), bytes.Clone(row.Value)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// TermRow is what Find makes a Hit of.
+type TermRow struct{ ID, Value []byte }
+
+// FindRows is Find for somebody who goes through many terms and takes few: ID and Value are valid until the iteration goes on.
+func (t *Tx) FindRows(kind, field string, r TermRange) iter.Seq2[TermRow, error] {
 	p := termPrefix(t.tenant, kind, field)
 	span := Range{Start: appendEscaped(bytes.Clone(p), r.From), End: successor(p), Reverse: r.Reverse, KeysOnly: true}
 	if len(r.To) > 0 {
@@ -359,18 +377,18 @@ func (t *Tx) Find(kind, field string, r TermRange) iter.Seq2[Hit, error] {
 			span.Start = maxKey(span.Start, append(at, 0))
 		}
 	}
-	return func(yield func(Hit, error) bool) {
+	return func(yield func(TermRow, error) bool) {
 		for it, err := range t.r.Scan(span) {
 			if err != nil {
-				yield(Hit{}, err)
+				yield(TermRow{}, err)
 				return
 			}
 			value, id, ok := parseTerm(it.Key[len(p):])
 			if !ok {
-				yield(Hit{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")})
+				yield(TermRow{}, &DamageError{describe(it.Key), errors.New("its key cannot be read")})
 				return
 			}
-			if !yield(Hit{id, value}, nil) {
+			if !yield(TermRow{id, value}, nil) {
 				return
 			}
 		}
