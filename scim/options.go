@@ -37,6 +37,7 @@ type Options struct {
 	Caller func(*http.Request) (Caller, bool)
 
 	changeWork int // steps that the changes of one request may take; see work.go
+	shareAfter int // records that one goroutine reads before another helps; see scan.go
 }
 
 func (o Options) withDefaults() Options {
@@ -55,6 +56,7 @@ func (o Options) withDefaults() Options {
 	o.DefaultResults = min(o.DefaultResults, o.MaxResults)
 	positive(&o.MaxScan, 100_000)
 	positive(&o.changeWork, changeWork)
+	positive(&o.shareAfter, shareAfter)
 	positive(&o.BulkMaxOperations, 1000)
 	bytes(&o.BulkMaxPayload, 1<<20)
 	bytes(&o.MaxBody, 1<<20)

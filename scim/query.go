@@ -423,38 +423,6 @@ func (s *Service) matches(tx *storage.Tx, c *call, q *part, descending bool) ([]
 	return list, nil
 }
 
-// matchesOfAll is matches for a filter that no index helps with: records are read as they lie beside each other.
-func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool) ([]match, error) {
-	var list []match
-	examined := 0
-	x := s.examiner(tx, q.t, c.base)
-	x.stored.onlyAsked = true
-	for rec, err := range tx.BareRecords(q.t.Name) {
-		if err != nil {
-			return nil, err
-		}
-		if examined++; examined > s.o.MaxScan {
-			return nil, s.tooMany(q)
-		}
-		r, err := x.load(rec)
-		if err != nil {
-			return nil, err
-		}
-		if ok, err := q.filter.Match(r); err != nil {
-			return nil, err
-		} else if !ok {
-			continue
-		}
-		m := match{id: rec.ID}
-		if err := q.key(r, &m); err != nil {
-			return nil, err
-		}
-		list = append(list, m)
-	}
-	slices.SortFunc(list, func(a, b match) int { return a.compare(b, descending && q.sort != nil) })
-	return list, nil
-}
-
 func (s *Service) tooMany(q *part) error {
 	var indexed []string
 	for _, x := range s.index[q.t] {
@@ -557,7 +525,13 @@ func (q *part) key(r *Resource, m *match) error {
 		return nil
 	}
 	m.key = sortValue(r, *q.sort)
-	if q.keys += len(m.key); q.keys > keyBytes {
+	q.keys += len(m.key)
+	return q.keysFit()
+}
+
+// keysFit refuses a query whose keys are too long together.
+func (q *part) keysFit() error {
+	if q.keys > keyBytes {
 		return bad(TooMany, "the values of %q have more than %d bytes together, too many to sort by; use a filter that finds fewer resources", q.sort.String(), keyBytes)
 	}
 	return nil

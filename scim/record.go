@@ -186,6 +186,26 @@ func (s *Service) examiner(tx *storage.Tx, t *ResourceType, base string) *examin
 	return x
 }
 
+// scanExaminer is examiner for a query that looks at all records and shows none of them.
+func (s *Service) scanExaminer(tx *storage.Tx, c *call, q *part) *examiner {
+	x := s.examiner(tx, q.t, c.base)
+	x.stored.onlyAsked = true
+	return x
+}
+
+// match says whether a query matches a record, and where it stands in the query's order.
+func (x *examiner) match(q *part, rec storage.Record) (m match, ok bool, err error) {
+	r, err := x.load(rec)
+	if err != nil {
+		return m, false, err
+	}
+	if ok, err := q.filter.Match(r); !ok || err != nil {
+		return m, false, err
+	}
+	m.id = rec.ID
+	return m, true, q.key(r, &m)
+}
+
 // load is Service.load. The resource is valid until the next call.
 func (x *examiner) load(rec storage.Record) (*Resource, error) {
 	if x.s.limited() || !x.stored.take(x.r.Type, rec.Body) {

@@ -128,6 +128,16 @@ func (f *Filter) counts(w *work) {
 	}
 }
 
+// clone returns a copy of f for another goroutine, that counts nothing.
+func (f *Filter) clone() *Filter {
+	g := *f
+	g.work, g.Args = nil, make([]*Filter, len(f.Args))
+	for i, a := range f.Args {
+		g.Args[i] = a.clone()
+	}
+	return &g
+}
+
 // fetched is how many steps it took to get the value v that f is about from r.
 func (f *Filter) fetched(r *Resource, v Value) int {
 	p := f.Path

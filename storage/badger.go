@@ -308,6 +308,9 @@ type badgerReader struct {
 	txn *badger.Txn
 }
 
+// Share implements [Sharer]: nothing in a transaction of Badger changes that only reads.
+func (r badgerReader) Share() Reader { return r }
+
 // Get implements [Reader].
 func (r badgerReader) Get(key []byte) (value []byte, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))

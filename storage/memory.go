@@ -81,6 +81,9 @@ type memoryReader struct {
 	rows *btree.Map[string, []byte]
 }
 
+// Share implements [Sharer]: nobody writes into a snapshot.
+func (r memoryReader) Share() Reader { return r }
+
 // Get implements [Reader].
 func (r memoryReader) Get(key []byte) ([]byte, error) {
 	if v, ok := r.rows.Get(string(key)); ok {

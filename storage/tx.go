@@ -30,6 +30,15 @@ type Tx struct {
 	void   error        // of the method that has stopped half-way
 }
 
+// Fork returns a transaction of the same snapshot for another goroutine, which must have ended before the function that t was handed to
+// returns. It is nil in an Update, and where the engine's readers are for one goroutine.
+func (t *Tx) Fork() *Tx {
+	if s, ok := t.r.(Sharer); ok && t.w == nil {
+		return &Tx{store: t.store, tenant: t.tenant, r: s.Share(), sweeps: t.sweeps}
+	}
+	return nil
+}
+
 // Tenant returns the tenant whose data the transaction sees.
 func (t *Tx) Tenant() string { return t.tenant }
 
@@ -79,15 +88,24 @@ func (t *Tx) before(kind, id string) (Record, error) {
 }
 
 // Records yields all records of a kind, in order of their ids. A record's body and terms are valid until the iteration goes on.
-func (t *Tx) Records(kind string) iter.Seq2[Record, error] { return t.records(kind, decodeRecord) }
+func (t *Tx) Records(kind string) iter.Seq2[Record, error] {
+	return t.records(kind, decodeRecord, false)
+}
 
 // BareRecords is Records without the terms.
-func (t *Tx) BareRecords(kind string) iter.Seq2[Record, error] { return t.records(kind, decodeBare) }
+func (t *Tx) BareRecords(kind string) iter.Seq2[Record, error] {
+	return t.records(kind, decodeBare, false)
+}
 
-func (t *Tx) records(kind string, decode decoder) iter.Seq2[Record, error] {
+// RecordsBackward is BareRecords from the last id to the first.
+func (t *Tx) RecordsBackward(kind string) iter.Seq2[Record, error] {
+	return t.records(kind, decodeBare, true)
+}
+
+func (t *Tx) records(kind string, decode decoder, backward bool) iter.Seq2[Record, error] {
 	p := prefix(familyRecord, t.tenant, kind)
 	return func(yield func(Record, error) bool) {
-		for it, err := range t.r.Scan(Range{Start: p, End: successor(p)}) {
+		for it, err := range t.r.Scan(Range{Start: p, End: successor(p), Reverse: backward}) {
 			if err != nil {
 				yield(Record{}, err)
 				return

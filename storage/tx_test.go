@@ -99,3 +99,36 @@ func TestTermsMoveWithinATransaction(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What several goroutines may read is a snapshot, and no transaction that writes.
+func TestFork(t *testing.T) {
+	s, err := Open(t.Context(), Memory(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := Ref{"default", "User", "u"}
+	err = s.Update(t.Context(), "default", Origin{}, func(tx *Tx) error {
+		if tx.Fork() != nil {
+			t.Error("a transaction that writes is shared")
+		}
+		return tx.Put(Record{Ref: ref, Stamp: tx.Stamp(Stamp{})})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.View(t.Context(), "default", func(tx *Tx) error {
+		other := tx.Fork()
+		if err := s.Update(t.Context(), "default", Origin{}, func(tx *Tx) error { return tx.Delete("User", "u") }); err != nil {
+			return err
+		}
+		there, err := other.Has("User", "u")
+		if !there || other.Tenant() != "default" {
+			t.Errorf("what is shared is another snapshot, of tenant %s", other.Tenant())
+		}
+		return errors.Join(err, other.Put(Record{Ref: ref}))
+	})
+	if !errors.Is(err, ErrReadOnly) {
+		t.Errorf("writing into it: %v", err)
+	}
+}

@@ -98,6 +98,13 @@ type Reader interface {
 	Scan(r Range) iter.Seq2[Item, error]
 }
 
+// Sharer is what a Reader of a View can be besides: one whose snapshot several goroutines may read.
+type Sharer interface {
+	// Share returns a Reader of the same snapshot for another goroutine. It must not be used after the function that this one was
+	// handed to has returned.
+	Share() Reader
+}
+
 // Writer is a Reader that can also write.
 type Writer interface {
 	Reader

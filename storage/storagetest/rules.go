@@ -317,6 +317,54 @@ func testManyViews(s *suite) {
 	}
 }
 
+func testShare(s *suite) {
+	s.put("a", "1", "b", "2", "c", "3")
+	s.update(func(w storage.Writer) {
+		if _, ok := w.(storage.Sharer); ok {
+			s.failf("a Writer is one for several goroutines")
+		}
+	})
+	s.view(func(r storage.Reader) {
+		sharer, ok := r.(storage.Sharer)
+		if !ok {
+			return // nor need it be
+		}
+		s.put("b", "new", "d", "4")
+		errs := make(chan error, 4)
+		for i := range cap(errs) {
+			r, reverse := sharer.Share(), i%2 == 0
+			go func() {
+				errs <- func() error {
+					for range 200 {
+						if b, err := r.Get([]byte("b")); err != nil || string(b) != "2" {
+							return fmt.Errorf("b is %q, %v", b, err)
+						}
+						got := ""
+						for it, err := range r.Scan(storage.Range{Reverse: reverse}) {
+							if err != nil {
+								return err
+							}
+							got += string(it.Key) + string(it.Value)
+						}
+						if got != "a1b2c3" && (got != "c3b2a1" || !reverse) {
+							return fmt.Errorf("a Scan yields %q", got)
+						}
+					}
+					return nil
+				}()
+			}()
+		}
+		for range 50 {
+			s.scan(r, storage.Range{}, "a=1", "b=2", "c=3")
+		}
+		for range cap(errs) {
+			if err := <-errs; err != nil {
+				s.failf("several goroutines: %v", err)
+			}
+		}
+	})
+}
+
 // enough is where it is given up to find out what an engine takes.
 const enough = 64 << 20
 

@@ -59,6 +59,7 @@ var cases = []testCase{
 	{"ViewError", "An error of View's fn is returned as it is.", false, testViewError},
 	{"Snapshot", "A View sees what was there when it began, whatever is written meanwhile; one that begins afterwards sees the new.", false, testSnapshot},
 	{"ManyViews", "Any number of Views may run beside one another and one Update.", false, testManyViews},
+	{"Share", "What Share returns sees the snapshot of the Reader that it came from, beside it and beside Updates; an Update has no such Reader.", false, testShare},
 	{"TooManyRows", "If Set returns ErrTooLarge, fn may return it: then nothing was written.", false, testTooManyRows},
 	{"AlmostTooLarge", "What Set has taken before it returned ErrTooLarge can be committed; what it refused is not in it.", false, testAlmostTooLarge},
 	{"TooLargeValue", "A value that is larger than the engine takes makes Set return ErrTooLarge; one that it takes is returned whole.", false, testTooLargeValue},
