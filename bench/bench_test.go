@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -40,6 +42,33 @@ func TestQuantiles(t *testing.T) {
 	}
 	if s.at(0) != 1 || s.at(0.5) != 51 || s.at(0.99) != 100 || s.at(1) != 100 || s.perSecond() != 50 {
 		t.Errorf("%v %v %v %v %v", s.at(0), s.at(0.5), s.at(0.99), s.at(1), s.perSecond())
+	}
+}
+
+// The limit answers who has its token with the head and the body that it was given, and nobody else.
+func TestLimit(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/scim+json\r\nContent-Length: 2\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nEtag: W/\"7\"\r\n\r\n{}"
+	h, err := limitHandler([]byte(answer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/scim/v2/Users/x", "/scim/v2/Users?filter=x"} {
+		for token, status := range map[string]int{limitToken: 200, limitToken[1:]: 401, "": 401} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != status {
+				t.Errorf("%s is answered with %d", path, w.Code)
+			}
+			want := http.Header{"Content-Type": {"application/scim+json"}, "Content-Length": {"2"}, "Etag": {`W/"7"`}}
+			if diff := cmp.Diff(want, w.Header()); status == 200 && (diff != "" || w.Body.String() != "{}") {
+				t.Errorf("%s is answered with %q and %s", path, w.Body, diff)
+			}
+		}
+	}
+	if _, err := limitHandler([]byte("{}")); err == nil {
+		t.Error("a body alone is taken for an answer")
 	}
 }
 

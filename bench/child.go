@@ -113,13 +113,13 @@ func startServer(ctx context.Context, program, version, data string) (*child, er
 	return c, nil
 }
 
-// startLimit starts the server that answers every request with the same bytes.
-func startLimit(ctx context.Context, program, body string) (*child, error) {
+// startLimit starts the server that answers every request with the same answer.
+func startLimit(ctx context.Context, program string, answer []byte) (*child, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	c, err := spawn(program, "bench", "limit", "--listen", addr, "--body", body)
+	c, err := spawn(program, "bench", "limit", "--listen", addr, "--answer", string(answer))
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,21 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -21,13 +27,17 @@ import (
 // limitToken is as long as a token is, and opens nothing.
 const limitToken = "limit_000000000000_00000000000000000000000000000000000000000000000000"
 
-// ServeLimit serves limitHandler at an address until ctx ends.
-func ServeLimit(ctx context.Context, listen string, body []byte) error {
+// ServeLimit serves limitHandler at an address until ctx ends. answer is one of HTTP/1.1, head and body.
+func ServeLimit(ctx context.Context, listen string, answer []byte) error {
+	handler, err := limitHandler(answer)
+	if err != nil {
+		return err
+	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: limitHandler(body), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	select {
@@ -41,25 +51,34 @@ func ServeLimit(ctx context.Context, listen string, body []byte) error {
 	return nil
 }
 
-// limitHandler answers every GET with the same body: what is left of a SCIM server when it has to look for nothing, decide
-// nothing and encode nothing, and still routes by httprouter and looks at a header.
-func limitHandler(body []byte) http.Handler {
-	authorization := "Bearer " + limitToken
+// limitHandler answers every GET with the same bytes: what is left of a SCIM server when it has to look for nothing, decide
+// nothing, encode nothing and log nothing, and still routes by httprouter and compares the sum of a token, as a server has to that keeps none.
+func limitHandler(answer []byte) (http.Handler, error) {
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
+	if err != nil {
+		return nil, fmt.Errorf("the answer: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("the body of the answer: %w", err)
+	}
+	resp.Header.Del("Date") // net/http has its own
+	known := sha256.Sum256([]byte(limitToken))
 	r := httprouter.New()
-	answer := func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) {
-		if r.Header.Get("Authorization") != authorization {
+	serve := func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) {
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if sum := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(sum[:], known[:]) != 1 {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		h := w.Header()
-		h.Set("Content-Type", "application/scim+json")
-		h.Set("Content-Length", strconv.Itoa(len(body)))
+		maps.Copy(w.Header(), resp.Header)
 		w.WriteHeader(http.StatusOK)
 		_, _ = w.Write(body) // a client that went away
 	}
-	r.GET("/scim/v2/Users", answer)
-	r.GET("/scim/v2/Users/:id", answer)
-	return r
+	r.GET("/scim/v2/Users", serve)
+	r.GET("/scim/v2/Users/:id", serve)
+	return r, nil
 }
 
 // write is one row that an operation writes; a nil value deletes it.

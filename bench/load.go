@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"slices"
 	"sync"
 	"time"
@@ -47,15 +48,33 @@ func dial(addr string) (*conn, error) {
 	return &conn{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}, nil
 }
 
-// do sends a request and reads the answer. The body is valid until the next call.
-func (c *conn) do(q request) (status int, body []byte, err error) {
+// ask sends a request and returns the answer, of which the body has not been read.
+func (c *conn) ask(q request) (*http.Response, error) {
 	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	if _, err := c.Write(q.bytes); err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	resp, err := http.ReadResponse(c.r, nil)
+	return http.ReadResponse(c.r, nil)
+}
+
+// whole sends a request and returns the answer, its head included.
+func (c *conn) whole(q request) ([]byte, error) {
+	resp, err := c.ask(q)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != q.status {
+		return nil, fmt.Errorf("%d is not what was expected, %d", resp.StatusCode, q.status)
+	}
+	return httputil.DumpResponse(resp, true)
+}
+
+// do sends a request and reads the answer. The body is valid until the next call.
+func (c *conn) do(q request) (status int, body []byte, err error) {
+	resp, err := c.ask(q)
 	if err != nil {
 		return 0, nil, err
 	}

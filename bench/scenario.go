@@ -190,11 +190,11 @@ func (s *state) against(ctx context.Context, r *run, name, goal string, least fl
 		return err
 	}
 	defer c.Close()
-	body, err := c.must(get(r.server, path(rand.New(rand.NewPCG(1, 1))))) // #nosec G404 -- the same request in each run
+	answer, err := c.whole(get(r.server, path(rand.New(rand.NewPCG(1, 1))))) // #nosec G404 -- the same request in each run
 	if err != nil {
 		return err
 	}
-	limit, err := startLimit(ctx, r.Program, string(body))
+	limit, err := startLimit(ctx, r.Program, answer)
 	if err != nil {
 		return err
 	}

@@ -127,20 +127,20 @@ func compared(now, earlier *bench.Report) error {
 
 // newBenchLimit is the other side of a comparison, in a process of its own as the server is in one.
 func (a *app) newBenchLimit() *cobra.Command {
-	var listen, body string
+	var listen, answer string
 	cmd := &cobra.Command{
 		Use:     "limit",
 		Short:   "Answer every request with the same bytes",
 		Long:    "It is the other side of a comparison: scimbox bench starts it, and measures it as it measures the server.",
-		Example: `  scimbox bench limit --listen 127.0.0.1:8081 --body '{}'`,
+		Example: `  scimbox bench limit --listen 127.0.0.1:8081 --answer $'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'`,
 		Hidden:  true,
 		Args:    cobra.NoArgs,
 		RunE: run(func(cmd *cobra.Command, _ []string) error {
-			return bench.ServeLimit(cmd.Context(), listen, []byte(body))
+			return bench.ServeLimit(cmd.Context(), listen, []byte(answer))
 		}),
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address`")
-	cmd.Flags().StringVar(&body, "body", "", "`bytes` to answer with")
+	cmd.Flags().StringVar(&answer, "answer", "", "`bytes` of an answer of HTTP/1.1")
 	return cmd
 }
 
