@@ -32,8 +32,11 @@ import (
 // damaged ones without an error.
 const maxBadgerValue = 1<<20 - 1
 
-// tableSize is how large a table file becomes, about.
-const tableSize = 1 << 20
+// tableSize is how large a table file becomes, about, and blockSize a block of it before it is packed.
+const (
+	tableSize = 1 << 20
+	blockSize = 8 << 10
+)
 
 type badgerEngine struct {
 	db    *badger.DB
@@ -69,8 +72,8 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithNumLevelZeroTables(3).
 		WithNumLevelZeroTablesStall(8).
 		WithBaseTableSize(tableSize).
-		WithBlockCacheSize(32 << 20).
-		WithBlockSize(8 << 10).
+		WithBlockCacheSize(36 << 20).
+		WithBlockSize(blockSize).
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
 	o.TableSizeMultiplier = 1
 	return o
