@@ -25,7 +25,9 @@ func setCollector(env []string) []byte {
 		return nil
 	}
 	debug.SetGCPercent(heapGrowth)
-	return make([]byte, reserve)
+	b := make([]byte, reserve)
+	untouched(b)
+	return b
 }
 
 // said says whether a variable of the environment is set to anything.
