@@ -3,7 +3,7 @@
 //
 //	bench.go      Options, Report, Run: the order of things
 //	scenario.go   what is measured, one function each, and its goal
-//	growth.go     of these, what is to cost the same however many users there are
+//	growth.go     of these, what is to cost the same however many users there are, beside a server with few
 //	limit.go      what the machine could do at best
 //	child.go      the process that is measured: start, stop, memory
 //	load.go       connections that send requests one after the other, and how long each took
@@ -111,7 +111,8 @@ type run struct {
 	dir    string
 	report *Report
 	server *child
-	steps  int // of progress
+	small  *child // with smallStore users, beside it
+	steps  int    // of progress
 	step   int
 }
 
@@ -133,8 +134,10 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 		Processors: runtime.NumCPU(), Users: o.Users, Seconds: o.Duration.Seconds(),
 	}}
 	defer func() {
-		if r.server != nil {
-			err = errors.Join(err, r.server.kill())
+		for _, c := range []*child{r.server, r.small} {
+			if c != nil {
+				err = errors.Join(err, c.kill())
+			}
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()

@@ -5,132 +5,159 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"time"
 )
 
-// planned are filters that an index answers.
-var planned = []struct {
+// filtered is a filter that differs from request to request, of so many users.
+type filtered struct {
 	name   string
-	filter func(i int) string
-}{
-	{"userName eq", func(i int) string { return fmt.Sprintf("userName eq %q", userName(i)) }},
-	{"externalId eq", func(i int) string { return fmt.Sprintf("externalId eq %q", externalID(i)) }},
-	{"emails.value eq", func(i int) string { return fmt.Sprintf("emails.value eq %q", userName(i)) }},
-	{"displayName eq", func(i int) string { return fmt.Sprintf("displayName eq %q", displayName(i)) }},
-	{"userName sw", func(i int) string { return fmt.Sprintf("userName sw %q", userName(i)[:11]) }},
-	{"userName eq and active eq", func(i int) string { return fmt.Sprintf("userName eq %q and active eq true", userName(i)) }},
+	filter func(i, users int) string
 }
 
-func (s *state) plannedTimes(ctx context.Context, r *run, n int) (map[string]time.Duration, error) {
-	var kinds []func(int) request
-	for _, p := range planned {
-		kinds = append(kinds, func(i int) request { return get(r.server, filterPath(p.filter(i*7919%n))) })
-	}
-	samples, err := inTurns(ctx, r.server, 400, kinds...)
-	if err != nil {
-		return nil, err
-	}
-	times := map[string]time.Duration{}
-	for k, p := range planned {
-		times[p.name] = samples[k].at(0.5)
-	}
-	return times, nil
+func (f filtered) request(c *child, users int) func(int) request {
+	return func(i int) request { return get(c, filterPath(f.filter(i, users))) }
+}
+
+// anyOf spreads requests over all users.
+func anyOf(i, users int) int { return i * 7919 % users }
+
+// planned are filters that an index answers.
+var planned = []filtered{
+	{"userName eq", func(i, n int) string { return fmt.Sprintf("userName eq %q", userName(anyOf(i, n))) }},
+	{"externalId eq", func(i, n int) string { return fmt.Sprintf("externalId eq %q", externalID(anyOf(i, n))) }},
+	{"emails.value eq", func(i, n int) string { return fmt.Sprintf("emails.value eq %q", userName(anyOf(i, n))) }},
+	{"displayName eq", func(i, n int) string { return fmt.Sprintf("displayName eq %q", displayName(anyOf(i, n))) }},
+	{"userName sw", func(i, n int) string { return fmt.Sprintf("userName sw %q", userName(anyOf(i, n))[:11]) }},
+	{"userName eq and active eq", func(i, n int) string { return fmt.Sprintf("userName eq %q and active eq true", userName(anyOf(i, n))) }},
 }
 
 // unplanned are filters that no index answers: of one it has a part of what is asked for, the other has every record read.
-var unplanned = []struct {
-	name   string
-	filter func(i int) string
-}{
-	{"filter with a part of a value", func(i int) string { return fmt.Sprintf(`emails[type eq "work" and value co "%02d@bench"]`, i) }},
-	{"filter on what no index has", func(i int) string { return fmt.Sprintf(`title co "of the %dth rank"`, i) }},
+var unplanned = []filtered{
+	{"filter with a part of a value", func(i, _ int) string { return fmt.Sprintf(`emails[type eq "work" and value co "%02d@bench"]`, i) }},
+	{"filter on what no index has", func(i, _ int) string { return fmt.Sprintf(`title co "of the %dth rank"`, i) }},
 }
 
-// atSmall measures at 10,000 users.
-func (s *state) atSmall(ctx context.Context, r *run) (err error) {
-	if s.small, err = s.plannedTimes(ctx, r, smallStore(r.Users)); err != nil {
+// small starts a server with few users beside the one that is measured, and measures what has a goal for as many as that. It was
+// stopped in between, so that it has its users in tables as the other one has most of them, and all of them are in one group as they are
+// there.
+func (s *state) small(ctx context.Context, r *run) (err error) {
+	data := filepath.Join(r.dir, "small")
+	c, err := startServer(ctx, r.Program, r.Version, data)
+	if err != nil {
 		return err
 	}
-	times, err := s.unplannedTimes(ctx, r, 30)
+	r.small = c
+	users := smallStore(r.Users)
+	ids := make([]string, users)
+	if err := load(ctx, c, 1, ids, 0, users, func(done int) { r.part("small", float64(done)/float64(users)) }); err != nil {
+		return err
+	}
+	if _, err := fullGroup(ctx, c, "Everybody", ids, func(int) {}); err != nil {
+		return err
+	}
+	r.small = nil
+	if err := c.stop(); err != nil {
+		return err
+	}
+	if r.small, err = startServer(ctx, r.Program, r.Version, data); err != nil {
+		return err
+	}
+	var kinds []turn
+	for _, x := range unplanned {
+		kinds = append(kinds, turn{r.small, x.request(r.small, users)})
+	}
+	times, err := inTurns(ctx, 30, kinds...)
 	if err != nil {
 		return err
 	}
 	for i, x := range unplanned {
 		p50 := times[i].at(0.5)
-		s.small[x.name] = p50
-		r.add(Result{Name: fmt.Sprintf("%s, %d users", x.name, smallStore(r.Users)), Conns: 1, P50: p50, P99: times[i].at(0.99), Goal: "< 15 ms", Met: p50 < 15*time.Millisecond})
+		r.add(Result{Name: fmt.Sprintf("%s, %d users", x.name, users), Conns: 1, P50: p50, P99: times[i].at(0.99), Goal: "< 15 ms", Met: p50 < 15*time.Millisecond})
 	}
 	return nil
 }
 
-func (s *state) unplannedTimes(ctx context.Context, r *run, n int) ([]*sample, error) {
-	var kinds []func(int) request
-	for _, x := range unplanned {
-		kinds = append(kinds, func(i int) request { return get(r.server, filterPath(x.filter(i))) })
+// besideSmall asks both servers in turns, n times, and returns how long each filter took with all users and with few.
+func (r *run) besideSmall(ctx context.Context, n int, filters []filtered) (times, small []*sample, err error) {
+	var kinds []turn
+	for _, x := range filters {
+		kinds = append(kinds, turn{r.server, x.request(r.server, r.Users)}, turn{r.small, x.request(r.small, smallStore(r.Users))})
 	}
-	return inTurns(ctx, r.server, n, kinds...)
+	samples, err := inTurns(ctx, n, kinds...)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range filters {
+		times, small = append(times, samples[2*i]), append(small, samples[2*i+1])
+	}
+	return times, small, nil
 }
 
-// scans looks whether a filter takes as long for each user as it did when there were few of them.
+// scans looks whether a filter takes as long for each user as it does where there are few of them.
 func (s *state) scans(ctx context.Context, r *run) error {
-	samples, err := s.unplannedTimes(ctx, r, 5)
+	times, small, err := r.besideSmall(ctx, 5, unplanned)
 	if err != nil {
 		return err
 	}
 	growth := float64(r.Users+int(s.addition.Load())) / float64(smallStore(r.Users))
 	for i, x := range unplanned {
-		p50 := samples[i].at(0.5)
-		ratio := p50.Seconds() / s.small[x.name].Seconds() / growth
-		r.add(Result{Name: x.name, Conns: 1, P50: p50, Limit: fmt.Sprintf("itself, %.3g times as many: %s", growth, Short(time.Duration(growth*float64(s.small[x.name])))),
+		p50, few := times[i].at(0.5), small[i].at(0.5)
+		ratio := p50.Seconds() / few.Seconds() / growth
+		r.add(Result{Name: x.name, Conns: 1, P50: p50, Limit: fmt.Sprintf("itself, %.3g times as many: %s", growth, Short(time.Duration(growth*float64(few)))),
 			Ratio: ratio, Lower: true, Goal: "linear: <= 1.2", Met: ratio <= 1.2})
 	}
 	return nil
 }
 
 func (s *state) filters(ctx context.Context, r *run) error {
-	times, err := s.plannedTimes(ctx, r, r.Users)
+	times, small, err := r.besideSmall(ctx, 400, planned)
 	if err != nil {
 		return err
 	}
-	worst, ratio := "", 0.0
-	for name, t := range times {
-		if x := t.Seconds() / s.small[name].Seconds(); x > ratio {
-			worst, ratio = name, x
+	worst, ratio := 0, 0.0
+	for i := range planned {
+		if x := times[i].at(0.5).Seconds() / small[i].at(0.5).Seconds(); x > ratio {
+			worst, ratio = i, x
 		}
 	}
-	r.add(Result{Name: "filter by an index", Conns: 1, P50: times[worst], Value: "worst: " + worst,
-		Limit: fmt.Sprintf("itself at %d users: %s", smallStore(r.Users), Short(s.small[worst])), Ratio: ratio, Lower: true, Goal: "<= 1.3", Met: ratio <= 1.3})
+	r.add(Result{Name: "filter by an index", Conns: 1, P50: times[worst].at(0.5), Value: "worst: " + planned[worst].name,
+		Limit: fmt.Sprintf("itself at %d users: %s", smallStore(r.Users), Short(small[worst].at(0.5))), Ratio: ratio, Lower: true, Goal: "<= 1.3", Met: ratio <= 1.3})
 	return nil
+}
+
+// fullGroup creates a group with members, a thousand at a time, and returns its id.
+func fullGroup(ctx context.Context, server *child, name string, ids []string, progress func(done int)) (string, error) {
+	const atOnce = 1000
+	c, err := dial(server.addr)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	body, err := c.must(send(server, "POST", "/scim/v2/Groups", fmt.Appendf(nil, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":%q}`, name), 201))
+	if err != nil {
+		return "", err
+	}
+	id := idOf(body)
+	for i := 0; i < len(ids); i += atOnce {
+		progress(i)
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		if _, err := c.must(send(server, "PATCH", "/scim/v2/Groups/"+id, membersBody(ids[i:min(i+atOnce, len(ids))]), 204)); err != nil {
+			return "", err
+		}
+	}
+	return id, nil
 }
 
 // members measures adding and removing a member of a group of everybody beside the same with a group of ten.
 func (s *state) members(ctx context.Context, r *run) error {
-	c, err := dial(r.server.addr)
-	if err != nil {
+	var err error
+	if s.large, err = fullGroup(ctx, r.server, "Everybody", s.ids, func(done int) { r.part("members", 0.8*float64(done)/float64(len(s.ids))) }); err != nil {
 		return err
 	}
-	defer c.Close()
-	group := func(name string) (string, error) {
-		body, err := c.must(send(r.server, "POST", "/scim/v2/Groups", fmt.Appendf(nil, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":%q}`, name), 201))
-		return idOf(body), err
-	}
-	if s.large, err = group("Everybody"); err != nil {
-		return err
-	}
-	if s.little, err = group("Ten"); err != nil {
-		return err
-	}
-	const atOnce = 1000
-	for i := 0; i < len(s.ids); i += atOnce {
-		r.part("members", 0.8*float64(i)/float64(len(s.ids)))
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := c.must(send(r.server, "PATCH", "/scim/v2/Groups/"+s.large, membersBody(s.ids[i:min(i+atOnce, len(s.ids))]), 204)); err != nil {
-			return err
-		}
-	}
-	if _, err := c.must(send(r.server, "PATCH", "/scim/v2/Groups/"+s.little, membersBody(s.ids[:10]), 204)); err != nil {
+	if s.little, err = fullGroup(ctx, r.server, "Ten", s.ids[:10], func(int) {}); err != nil {
 		return err
 	}
 	changing := func(group string) func(int) request {
@@ -138,7 +165,7 @@ func (s *state) members(ctx context.Context, r *run) error {
 			return send(r.server, "PATCH", "/scim/v2/Groups/"+group, memberBody([]string{"Add", "Remove"}[i%2], fmt.Sprint("guest-", i/2)), 204)
 		}
 	}
-	samples, err := inTurns(ctx, r.server, 1000, changing(s.little), changing(s.large))
+	samples, err := inTurns(ctx, 1000, turn{r.server, changing(s.little)}, turn{r.server, changing(s.large)})
 	if err != nil {
 		return err
 	}
@@ -150,58 +177,67 @@ func (s *state) members(ctx context.Context, r *run) error {
 	return nil
 }
 
-const pageSize = 100
+const (
+	pageSize = 100
+	walked   = 60 // pages that are measured
+)
 
 // pages measures pages near the end beside the first ones, by index and by cursor.
 func (s *state) pages(ctx context.Context, r *run) error {
-	deep := max(1, len(s.ids)*99/100-60*pageSize)
+	deep := max(0, len(s.ids)*99/100-walked*pageSize)
 	index := func(first int) func(int) request {
 		return func(i int) request {
 			return get(r.server, fmt.Sprintf("/scim/v2/Users?count=%d&startIndex=%d", pageSize, first+i*pageSize))
 		}
 	}
-	samples, err := inTurns(ctx, r.server, 60, index(1), index(deep))
+	samples, err := inTurns(ctx, walked, turn{r.server, index(1)}, turn{r.server, index(1 + deep)})
 	if err != nil {
 		return err
 	}
-	near, far := samples[0].at(0.5), samples[1].at(0.5)
-	ratio := far.Seconds() / near.Seconds()
-	r.add(Result{Name: "page of 100 at depth 99 %, startIndex", Conns: 1, P50: far, P99: samples[1].at(0.99), Limit: "the first pages: " + Short(near), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
+	r.addPages("startIndex", samples)
 
 	c, err := dial(r.server.addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	cursor := ""
-	first, last := new(sample), new(sample)
-	pages := len(s.ids) / pageSize
-	for i := range pages {
+	far := &walk{c: r.server}
+	for i := range deep / pageSize {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r.part("pages", float64(i)/float64(pages))
-		begin := time.Now()
-		body, err := c.must(get(r.server, fmt.Sprintf("/scim/v2/Users?count=%d&cursor=%s", pageSize, url.QueryEscape(cursor))))
-		if err != nil {
+		r.part("pages", float64(i*pageSize)/float64(deep))
+		if _, err := c.must(far.page(i)); err != nil {
 			return err
-		}
-		switch took := time.Since(begin); {
-		case i < min(60, pages/2):
-			first.took = append(first.took, took)
-		case i >= pages*99/100-min(60, pages/2):
-			last.took = append(last.took, took)
-		}
-		var page struct{ NextCursor string }
-		if err := json.Unmarshal(body, &page); err != nil {
-			return err
-		}
-		if cursor = page.NextCursor; cursor == "" {
-			break
 		}
 	}
-	near, far = first.median(), last.median()
-	ratio = far.Seconds() / near.Seconds()
-	r.add(Result{Name: "page of 100 at depth 99 %, cursor", Conns: 1, P50: far, Limit: "the first pages: " + Short(near), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
+	if samples, err = inTurns(ctx, walked, turn{r.server, (&walk{c: r.server}).page}, turn{r.server, far.page}); err != nil {
+		return err
+	}
+	r.addPages("cursor", samples)
 	return nil
+}
+
+func (r *run) addPages(how string, samples []*sample) {
+	near, far := samples[0].at(0.5), samples[1].at(0.5)
+	ratio := far.Seconds() / near.Seconds()
+	r.add(Result{Name: "page of 100 at depth 99 %, " + how, Conns: 1, P50: far, P99: samples[1].at(0.99), Limit: "the first pages: " + Short(near),
+		Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
+}
+
+// walk goes from page to page by cursors.
+type walk struct {
+	c      *child
+	cursor string // of the next page
+}
+
+// page is the request for the next page.
+func (w *walk) page(int) request {
+	q := get(w.c, fmt.Sprintf("/scim/v2/Users?count=%d&cursor=%s", pageSize, url.QueryEscape(w.cursor)))
+	q.done = func(body []byte) {
+		var page struct{ NextCursor string }
+		_ = json.Unmarshal(body, &page) // the walk then begins anew
+		w.cursor = page.NextCursor
+	}
+	return q
 }

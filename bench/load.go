@@ -173,29 +173,46 @@ func driveOne(ctx context.Context, c *child, i int, until time.Time, next func(i
 	return took, nil
 }
 
-// inTurns sends one request of each kind in turn on one connection, n times, and returns how long each kind took: whatever
+// turn is one kind of request that is sent in turn with others, perhaps to another server.
+type turn struct {
+	c    *child
+	next func(i int) request
+}
+
+// inTurns sends one request of each kind in turn, n times, on one connection to each server, and returns how long each kind took: whatever
 // else the machine does meets all kinds alike.
-func inTurns(ctx context.Context, c *child, n int, kinds ...func(i int) request) ([]*sample, error) {
-	conn, err := dial(c.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
+func inTurns(ctx context.Context, n int, kinds ...turn) ([]*sample, error) {
+	conns := map[*child]*conn{}
 	samples := make([]*sample, len(kinds))
-	for k := range samples {
+	for k, kind := range kinds {
 		samples[k] = new(sample)
+		if conns[kind.c] != nil {
+			continue
+		}
+		c, err := dial(kind.c.addr)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		conns[kind.c] = c
 	}
 	for i := range n {
-		for k, next := range kinds {
+		for k, kind := range kinds {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			q := next(i)
+			q := kind.next(i)
+			done := q.done
+			q.done = nil // what is made of the answer is no part of the time
 			begin := time.Now()
-			if _, err := conn.must(q); err != nil {
+			body, err := conns[kind.c].must(q)
+			if err != nil {
 				return nil, err
 			}
 			samples[k].took = append(samples[k].took, time.Since(begin))
+			if done != nil {
+				done(body)
+			}
 		}
 	}
 	for _, s := range samples {

@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// smallStore is how many users the store has when what is to be the same at any size is measured for the first time.
+// smallStore is how many users the store has that everything is compared with that is to be the same at any size.
 func smallStore(users int) int { return min(10_000, users/2) }
 
 // leastUsers is with how many users there is anything to be measured.
@@ -30,9 +31,8 @@ const bulkSize = 500
 
 // state is what scenarios hand on to those behind them.
 type state struct {
-	ids      []string                 // of all users
-	small    map[string]time.Duration // by a filter, at smallStore users
-	large    string                   // ids of groups
+	ids      []string // of all users
+	large    string   // ids of groups
 	little   string
 	addition atomic.Int64 // users beyond those imported
 }
@@ -45,10 +45,11 @@ type scenario struct {
 }
 
 func init() {
-	s := &state{small: map[string]time.Duration{}}
+	s := &state{}
 	scenarios = []scenario{
 		{"binary", s.binary},
 		{"idle", s.idle},
+		{"small", s.small},
 		{"import", s.importUsers},
 		{"start", s.restart},
 		{"read", s.read},
@@ -88,54 +89,49 @@ func (s *state) idle(ctx context.Context, r *run) error {
 	return nil
 }
 
-// importUsers creates all users by bulk requests, and stops at 10,000 to measure what should be no slower later.
+// load creates the users from first to end by bulk requests, whose ids it puts into ids.
+func load(ctx context.Context, c *child, conns int, ids []string, first, end int, progress func(done int)) error {
+	var next atomic.Int64
+	next.Store(int64(first))
+	_, err := drive(ctx, c, conns, time.Hour, func(int, *rand.Rand) *request {
+		from := int(next.Add(bulkSize)) - bulkSize
+		if from >= end {
+			return nil
+		}
+		progress(from)
+		to := min(from+bulkSize, end)
+		q := send(c, "POST", "/scim/v2/Bulk", bulkBody(from, to), 200)
+		q.done = func(body []byte) { copy(ids[from:to], bulkIDs(body)) }
+		return &q
+	})
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(ids[first:end], ""); i >= 0 {
+		return fmt.Errorf("user %d was not created", first+i)
+	}
+	return nil
+}
+
+// importUsers creates all users by bulk requests.
 func (s *state) importUsers(ctx context.Context, r *run) error {
 	const conns = 4
-	small := smallStore(r.Users)
 	s.ids = make([]string, r.Users)
-	var took []time.Duration // of each tenth
+	var took [10]time.Duration // of each tenth
 	var whole time.Duration
-	load := func(first, end int) error {
+	for i := range took {
 		begin := time.Now()
-		var next atomic.Int64
-		next.Store(int64(first))
-		_, err := drive(ctx, r.server, conns, time.Hour, func(int, *rand.Rand) *request {
-			from := int(next.Add(bulkSize)) - bulkSize
-			if from >= end {
-				return nil
-			}
-			r.part("import", float64(from)/float64(r.Users))
-			to := min(from+bulkSize, end)
-			q := send(r.server, "POST", "/scim/v2/Bulk", bulkBody(from, to), 200)
-			q.done = func(body []byte) { copy(s.ids[from:to], bulkIDs(body)) }
-			return &q
-		})
-		took = append(took, time.Since(begin))
-		whole += time.Since(begin)
-		return err
-	}
-	if err := load(0, small); err != nil {
-		return err
-	}
-	if err := s.atSmall(ctx, r); err != nil {
-		return err
-	}
-	rest := r.Users - small
-	took = nil
-	for i := range 10 {
-		if err := load(small+rest*i/10, small+rest*(i+1)/10); err != nil {
+		err := load(ctx, r.server, conns, s.ids, r.Users*i/10, r.Users*(i+1)/10, func(done int) { r.part("import", float64(done)/float64(r.Users)) })
+		if err != nil {
 			return err
 		}
-	}
-	for i, id := range s.ids {
-		if id == "" {
-			return fmt.Errorf("user %d was not created", i)
-		}
+		took[i] = time.Since(begin)
+		whole += took[i]
 	}
 	rate := float64(r.Users) / whole.Seconds()
 	x := Result{Name: fmt.Sprintf("import of %d users by Bulk", r.Users), Conns: conns, PerSecond: rate, Memory: r.server.peak(),
 		Value: whole.Round(time.Second).String(), Goal: "1,000,000 in < 5 min", Met: rate > 1_000_000/300.0}
-	if rest/10 >= 10*bulkSize { // or a tenth is over before it can be measured
+	if r.Users/10 >= 10*bulkSize { // or a tenth is over before it can be measured
 		x.Limit, x.Ratio = "the last tenth beside the first", took[0].Seconds()/took[9].Seconds()
 	}
 	r.add(x)
@@ -373,17 +369,8 @@ func (s *state) churn(ctx context.Context, r *run) error {
 		return err
 	}
 	ids := make([]string, users)
-	for i := 0; i < users; i += bulkSize {
-		c, err := dial(r.server.addr)
-		if err != nil {
-			return err
-		}
-		q := send(r.server, "POST", "/scim/v2/Bulk", bulkBody(i, i+bulkSize), 200)
-		q.done = func(body []byte) { copy(ids[i:], bulkIDs(body)) }
-		_, err = c.must(q)
-		if err := errors.Join(err, c.Close()); err != nil {
-			return err
-		}
+	if err := load(ctx, r.server, 1, ids, 0, users, func(int) {}); err != nil {
+		return err
 	}
 	var next atomic.Int64
 	_, err := drive(ctx, r.server, conns, time.Hour, func(int, *rand.Rand) *request {
