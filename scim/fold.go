@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -138,6 +139,15 @@ func prefixFolded(s, folded string) bool {
 		}
 	}
 	return true
+}
+
+// containsFolded says whether Fold(s) contains folded.
+func containsFolded(s string, folded []byte) bool {
+	var short [256]byte
+	if len(s) > len(short) || !isASCII(s) {
+		return strings.Contains(Fold(s), string(folded))
+	}
+	return bytes.Contains(appendFolded(short[:0], s), folded)
 }
 
 var errDateTime = errors.New("no dateTime")

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"scimbox/storage"
 )
 
@@ -72,9 +74,10 @@ func tryHouse(t testing.TB, p *probe, types *Types, o Options) (*house, error) {
 }
 
 // close closes the store and leaves the engine as it is, so that another house can be opened on it. Whatever a test has
-// done, everything derived must be as the records say.
+// done, everything derived must be as the records say, and no body may have a name twice.
 func (h *house) close() {
 	h.t.Helper()
+	h.namesOnce()
 	switch report, err := h.store.Check(context.Background(), storage.CheckOptions{}); {
 	case errors.Is(err, storage.ErrClosed):
 	case err != nil:
@@ -85,6 +88,55 @@ func (h *house) close() {
 	if err := h.store.Close(); err != nil {
 		h.t.Error(err)
 	}
+}
+
+// namesOnce looks at the names at the top of all bodies: a scan reads none of them behind what it looks for.
+func (h *house) namesOnce() {
+	h.t.Helper()
+	ctx := context.Background()
+	if h.service == nil {
+		return
+	}
+	tenants, _ := h.store.Tenants(ctx) // a test may have closed it, or broken it
+	for _, tenant := range tenants {
+		_ = h.store.View(ctx, tenant, func(tx *storage.Tx) error {
+			for _, typ := range h.service.types.ResourceTypes {
+				for rec, err := range tx.BareRecords(typ.Name) {
+					if err != nil {
+						return err
+					}
+					if names := twice(rec.Body); names != "" {
+						h.t.Errorf("the body of %s has %s twice: %.2000s", rec.ID, names, rec.Body)
+					}
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// twice returns a name that stands twice at the top of a body, whatever the case of its letters; "" if none does.
+func twice(body []byte) string {
+	d := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true))
+	if _, err := d.ReadToken(); err != nil {
+		return ""
+	}
+	seen := map[string]bool{}
+	for d.PeekKind() == '"' {
+		t, err := d.ReadToken()
+		if err != nil {
+			return ""
+		}
+		name := foldName(t.String())
+		if seen[name] {
+			return name
+		}
+		seen[name] = true
+		if d.SkipValue() != nil {
+			return ""
+		}
+	}
+	return ""
 }
 
 // stoppedClock is a clock that goes on by a millisecond whenever it is looked at.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -189,8 +190,41 @@ func (s *Service) examiner(tx *storage.Tx, t *ResourceType, base string) *examin
 // scanExaminer is examiner for a query that looks at all records and shows none of them.
 func (s *Service) scanExaminer(tx *storage.Tx, c *call, q *part) *examiner {
 	x := s.examiner(tx, q.t, c.base)
-	x.stored.onlyAsked = true
+	x.stored.onlyAsked, x.stored.asked = true, q.asks()
 	return x
+}
+
+// asks lists the top-level attributes of stored bodies that a query compares or sorts by; nil = any.
+func (q *part) asks() []*Attribute {
+	all, any := []*Attribute{}, false
+	ask := func(p Path) {
+		a := p.Attr
+		if p.Ext != nil {
+			a = p.Ext
+		}
+		switch {
+		case a == nil || a.linked || a.derived || a == q.t.idAttr || a == q.t.metaAttr || slices.Contains(all, a):
+		case a == q.t.schemasAttr: // follows from which extensions there are
+			any = true
+		default:
+			all = append(all, a)
+		}
+	}
+	var walk func(f *Filter)
+	walk = func(f *Filter) {
+		ask(f.Path)
+		for _, g := range f.Args {
+			walk(g)
+		}
+	}
+	walk(q.filter)
+	if q.sort != nil {
+		ask(*q.sort)
+	}
+	if any {
+		return nil
+	}
+	return all
 }
 
 // match says whether a query matches a record, and where it stands in the query's order.

@@ -349,3 +349,47 @@ func TestSharedScanMakesRoom(t *testing.T) {
 	}
 	h.expect(t, 1)
 }
+
+// A scan reads of a body what the query asks about, and stops behind it.
+func TestAsks(t *testing.T) {
+	h := openHouse(t, Options{})
+	for _, c := range []struct{ filter, sort, want string }{
+		{`title co "x"`, "", "title"},
+		{`title co "x" or not (nickName pr) and title pr`, "userName", "title nickName userName"},
+		{`addresses[type eq "work" and locality co "B"]`, "name.familyName", "addresses name"},
+		{EnterpriseUserURN + `:manager.displayName co "x"`, EnterpriseUserURN + ":department", EnterpriseUserURN},
+		{EnterpriseUserURN + `[department eq "x"]`, "", EnterpriseUserURN},
+		{`groups.display co "x" or meta.created gt "2026-01-01T00:00:00Z"`, "id", ""},
+		{`schemas co "x" or title pr`, "", "any"},
+		{`title pr`, "schemas", "any"},
+	} {
+		parts, err := h.service.bind(&call{caller: h.caller, q: tolerant}, []*ResourceType{h.service.types.ByName("User")}, query{filtered: true, filter: c.filter, sortBy: c.sort})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		asks := parts[0].asks()
+		for _, a := range asks {
+			names = append(names, a.Name)
+		}
+		if asks == nil {
+			names = []string{"any"}
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s by %q asks for %s, want %s", c.filter, c.sort, got, c.want)
+		}
+	}
+	// Foreign attributes are asked of no body.
+	e, err := ParseFilter(`members pr or title pr`, FilterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := h.service.types.ByName("User")
+	f, err := BindFilter(user, e, BindOptions{ForeignUnassigned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asks := (&part{t: user, filter: f}).asks(); len(asks) != 1 || asks[0].Name != "title" {
+		t.Errorf("%v", asks)
+	}
+}

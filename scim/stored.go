@@ -2,6 +2,7 @@ package scim
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -18,6 +19,9 @@ type storedBody struct {
 	// onlyAsked says that values are looked at when somebody asks for them, because few are asked for and none is shown: a span may
 	// then be that of something else, and none is plain.
 	onlyAsked bool
+	// asked are those that anybody is going to ask for, if onlyAsked: a body is read no further than to the last of them, for no name
+	// stands in it twice (docs/decisions/0089-a-scan-stops-behind-what-it-asks.md). nil = any.
+	asked []*Attribute
 }
 
 // span is where a value stands in a text.
@@ -38,12 +42,23 @@ func (b *storedBody) take(t *ResourceType, text []byte) (ok bool) {
 		b.spans = make([]span, len(t.root.Sub))
 	}
 	clear(b.spans)
+	left := len(b.asked)
+	if b.asked != nil && left == 0 {
+		return true
+	}
+	enough := false
 	end, ok := eachMember(t.root, text, 0, !b.onlyAsked, func(a *Attribute, at span) bool {
-		twice := b.spans[a.index].end != 0
+		if b.spans[a.index].end != 0 {
+			return false // one name twice is for somebody else to judge
+		}
 		b.spans[a.index] = at
-		return !twice
+		if left > 0 && slices.Contains(b.asked, a) {
+			left--
+			enough = left == 0
+		}
+		return !enough
 	})
-	return ok && end == len(text)
+	return enough || ok && end == len(text)
 }
 
 // raw returns the JSON of a's value, nil if it has none.
