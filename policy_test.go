@@ -56,7 +56,7 @@ var bans = []struct {
 	why  string
 }{
 	{"github.com/dgraph-io/badger/...", "...", "storage/badger.go", true, "another engine is to be one more file beside badger.go"},
-	{"github.com/dgraph-io/ristretto/...", "...", "storage/mapped.go storage/buildmemory_unix.go storage/buildmemory_test.go storage/buildmemory_unix_test.go", true, "what belongs to Badger is known beside badger.go"},
+	{"github.com/dgraph-io/ristretto/...", "...", "storage/mapped.go storage/blockmemory.go storage/blockmemory_test.go storage/buildmemory_unix.go storage/buildmemory_test.go storage/buildmemory_unix_test.go", true, "what belongs to Badger is known beside badger.go"},
 	{"net/http/...", "storage/...", "", true, "the store knows bytes"},
 	{"net/http/...", "cli main", "", false, "commands ask a control.Client"},
 	{"encoding/json", "scim", "", false, "it takes duplicate members and bad UTF-8 without a word; jsontext refuses them"},
