@@ -38,6 +38,10 @@ const (
 	blockSize = 8 << 10
 )
 
+// baseLevel is how large the level grows that tables in memory are merged into. As soon as the lowest level has ten times that, Badger
+// puts another level between the two, which each row is then merged through as well (docs/decisions/0101-a-larger-base-level.md).
+const baseLevel = 64 << 20
+
 type badgerEngine struct {
 	db    *badger.DB
 	dir   string
@@ -72,6 +76,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithNumLevelZeroTables(3).
 		WithNumLevelZeroTablesStall(8).
 		WithBaseTableSize(tableSize).
+		WithBaseLevelSize(baseLevel).
 		WithBlockCacheSize(36 << 20).
 		WithBlockSize(blockSize).
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
