@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,8 +123,9 @@ func (r *rowReader) byte() byte {
 	return c
 }
 
-func (r *rowReader) bytes() []byte {
-	n := r.uvarint()
+func (r *rowReader) bytes() []byte { return r.take(r.uvarint()) }
+
+func (r *rowReader) take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.fail()
 		return nil
@@ -217,42 +217,6 @@ func fieldName(b []byte) string {
 	more[name] = name
 	fieldNames.all.Store(&more)
 	return name
-}
-
-// entrySize is how much appendEntry appends at most, if no part is longer than maxPart.
-func entrySize(e *Entry) int {
-	size := 1 + binary.MaxVarintLen64 + 7*binary.MaxVarintLen16
-	for _, s := range []string{e.Actor, e.Client, e.Request, e.Op, e.Ref.Tenant, e.Ref.Kind, e.Ref.ID} {
-		size += len(s)
-	}
-	return size + len(e.Detail)
-}
-
-func appendEntry(b []byte, e *Entry) []byte {
-	b = append(b, recordVersion)
-	b = binary.AppendVarint(b, e.Time.UnixMicro())
-	for _, s := range []string{e.Actor, e.Client, e.Request, e.Op, e.Ref.Tenant, e.Ref.Kind, e.Ref.ID} {
-		b = appendBytes(b, s)
-	}
-	return append(b, e.Detail...)
-}
-
-// decodeEntry reads a journal row. The result shares no memory with payload.
-func decodeEntry(seq uint64, payload []byte) (Entry, error) {
-	r := rowReader{b: payload}
-	e := Entry{Seq: seq}
-	if v := r.byte(); !r.bad && v != recordVersion {
-		return e, &DamageError{describe(journalKey(seq)), fmt.Errorf("its row has version %d, and this program knows %d", v, recordVersion)}
-	}
-	e.Time = r.time()
-	for _, s := range []*string{&e.Actor, &e.Client, &e.Request, &e.Op, &e.Ref.Tenant, &e.Ref.Kind, &e.Ref.ID} {
-		*s = string(r.bytes())
-	}
-	if r.bad {
-		return e, &DamageError{describe(journalKey(seq)), errors.New("its row ends in the middle")}
-	}
-	e.Detail = slices.Clone(r.b)
-	return e, nil
 }
 
 // get reads a row and verifies it.
