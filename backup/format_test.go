@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,7 +36,7 @@ func TestFormats(t *testing.T) {
 				t.Fatalf("%v, %d findings", err, findings)
 			}
 			defer closeStore(t, s)
-			wantFixture(t, s)
+			wantFixture(t, s, n)
 			want := rowsOf(t, s)
 
 			full, increment := filepath.Join(at, "full.backup"), filepath.Join(at, "since.increment")
@@ -71,6 +72,12 @@ func TestFormats(t *testing.T) {
 
 const fixtureUsers = 30
 
+// Ids that journal rows of format 2 have as bytes.
+const (
+	packedRequest = "AZ27ABCDEFGHIJKL"
+	packedID      = "0192f0c1-7a3b-7def-8a01-00ff10203040"
+)
+
 // writeFixture makes a store with rows of every family but sweeps, which do not last.
 func writeFixture(t *testing.T, at string) {
 	t.Helper()
@@ -92,6 +99,12 @@ func writeFixture(t *testing.T, at string) {
 		}
 		return nil
 	})
+	err := s.Update(t.Context(), tenant, storage.Origin{Request: packedRequest}, func(tx *storage.Tx) error {
+		return tx.Log(storage.Entry{Op: "packed", Ref: user(packedID)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := Options{Version: "fixture", Dir: dir, Files: []string{"tls"}}
 	_, m := written(t, s, filepath.Join(at, "full.backup"), o)
 	if err := s.SetFingerprint(t.Context(), tenant, "User", "rules"); err != nil {
@@ -122,10 +135,20 @@ func writeFixture(t *testing.T, at string) {
 	}
 }
 
-// wantFixture looks whether a store is the one that writeFixture makes, by what can be asked of it.
-func wantFixture(t *testing.T, s *storage.Store) {
+// wantFixture looks whether a store is the one that writeFixture makes, or has made for a format, by what can be asked of it.
+func wantFixture(t *testing.T, s *storage.Store, format int) {
 	t.Helper()
-	err := s.View(t.Context(), tenant, func(tx *storage.Tx) error {
+	journal, err := s.Journal(t.Context(), 0, 1000)
+	if err != nil || len(journal) < fixtureUsers {
+		t.Errorf("%d journal rows, %v", len(journal), err)
+	}
+	packed := slices.ContainsFunc(journal, func(e storage.Entry) bool {
+		return e.Op == "packed" && e.Request == packedRequest && e.Ref == user(packedID)
+	})
+	if packed != (format > 1) {
+		t.Errorf("the ids of a journal row are there: %v", packed)
+	}
+	err = s.View(t.Context(), tenant, func(tx *storage.Tx) error {
 		if n, err := tx.Count("User"); err != nil || n != fixtureUsers-1 {
 			t.Errorf("%d users, %v", n, err)
 		}

@@ -225,13 +225,15 @@ func TestLayout(t *testing.T) {
 		"mcommit":                           commitKey,
 		"\x18\x11Y\x97payload":              sealRow([]byte("key"), []byte("payload")),
 		"\x01\x02\x04\x03\x02\x00\x01f\x01v\x01\x01g\x02vwbody": appendRecord(nil, &Record{Stamp: Stamp{time.UnixMicro(1), time.UnixMicro(2), 3}, Body: []byte("body"), Terms: []Term{{"f", []byte("v"), false}, {"g", []byte("vw"), true}}}),
-		"\x01\x02\x01a\x01c\x01r\x01o\x01t\x01k\x01i{}":         appendEntry(nil, &Entry{Time: time.UnixMicro(1), Origin: Origin{"a", "c", "r"}, Op: "o", Ref: Ref{"t", "k", "i"}, Detail: []byte("{}")}),
+		"\x02\x02\x01a\x01c\x02r\x01o\x01t\x01k\x02i{}":         appendEntry(nil, &Entry{Time: time.UnixMicro(1), Origin: Origin{"a", "c", "r"}, Op: "o", Ref: Ref{"t", "k", "i"}, Detail: []byte("{}")}),
+		"\x02\x02\x01a\x01c\x15\x08B\x10\x84!\x08B\x10\x84!\x01o\x01t\x01k!\x01#Eg\x89\xab\xcd\xef\x01#Eg\x89\xab\xcd\xef{}": appendEntry(nil, &Entry{Time: time.UnixMicro(1), Origin: Origin{"a", "c", "BBBBBBBBBBBBBBBB"},
+			Op: "o", Ref: Ref{"t", "k", "01234567-89ab-cdef-0123-456789abcdef"}, Detail: []byte("{}")}),
 	} {
 		if string(got) != want {
 			t.Errorf("it is written as %q, want %q", got, want)
 		}
 	}
-	if Format != 1 {
-		t.Error("the layout above is that of format 1")
+	if Format != 2 {
+		t.Error("the layout above is that of format 2")
 	}
 }

@@ -27,7 +27,7 @@ func earlier(t *testing.T) string {
 
 func openMigrating(t *testing.T, dir string, before func(context.Context, *Store, int, int) error, way migration) (*Store, error) {
 	t.Helper()
-	return OpenDir(t.Context(), dir, Options{BeforeMigration: before, migrations: map[int]migration{0: way}})
+	return OpenDir(t.Context(), dir, Options{BeforeMigration: before, migrations: map[int]migration{0: way, 1: migrations[1]}})
 }
 
 var marker = counterKey(tenant, "marker")

@@ -14,7 +14,7 @@ import (
 )
 
 // Format is the number of the on-disk format that this program writes. A store of a later one is refused.
-const Format = 1
+const Format = 2
 
 // Options tune a Store. The zero value of a field means its default.
 type Options struct {
