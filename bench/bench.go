@@ -4,6 +4,7 @@
 //	bench.go      Options, Report, Run: the order of things
 //	scenario.go   what is measured, one function each, and its goal
 //	growth.go     of these, what is to cost the same however many users there are, beside a server with few
+//	inside.go     what is measured without a server: a slow disk, the check of a token
 //	limit.go      what the machine could do at best
 //	child.go      the process that is measured: start, stop, memory
 //	load.go       connections that send requests one after the other, and how long each took

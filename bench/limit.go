@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
-	"scimbox/scim"
 	"scimbox/storage"
 )
 
@@ -124,52 +122,23 @@ func rowsOf(ctx context.Context) (creates, patches [][]write, err error) {
 		return nil, nil, err
 	}
 	defer store.Close()
-	types, err := scim.NewTypes("")
+	a, err := newAsker(ctx, store)
 	if err != nil {
 		return nil, nil, err
-	}
-	service, err := scim.NewService(ctx, store, types, scim.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, nil, err
-	}
-	handler := scim.NewHandler(service)
-	ctx = scim.WithCaller(ctx, scim.Caller{Tenant: "default", Actor: "bench0000000", Client: "127.0.0.1", Request: "ABCDEFGHIJKLMNOP"})
-	ask := func(method, path string, body []byte) ([]byte, error) {
-		r, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, bytes.NewReader(body))
-		if err != nil {
-			return nil, err
-		}
-		w := &answerTo{header: http.Header{}}
-		handler.ServeHTTP(w, r)
-		if w.status > 299 {
-			return nil, fmt.Errorf("%s %s: %d %s", method, path, w.status, &w.body)
-		}
-		return w.body.Bytes(), nil
 	}
 	for i := range recorded {
-		body, err := ask("POST", "/scim/v2/Users", userBody(i))
+		body, err := a.ask("POST", "/scim/v2/Users", userBody(i))
 		if err != nil {
 			return nil, nil, err
 		}
 		creates = append(creates, engine.writes)
-		if _, err := ask("PATCH", "/scim/v2/Users/"+idOf(body), patchBody("title", "Engineer "+strconv.Itoa(i))); err != nil {
+		if _, err := a.ask("PATCH", "/scim/v2/Users/"+idOf(body), patchBody("title", "Engineer "+strconv.Itoa(i))); err != nil {
 			return nil, nil, err
 		}
 		patches = append(patches, engine.writes)
 	}
 	return creates, patches, nil
 }
-
-// answerTo is a response in memory.
-type answerTo struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (w *answerTo) Header() http.Header         { return w.header }
-func (w *answerTo) WriteHeader(status int)      { w.status = status }
-func (w *answerTo) Write(p []byte) (int, error) { return w.body.Write(p) }
 
 // raw is the engine alone, which is given rows.
 type raw struct {

@@ -246,6 +246,8 @@ func (s *sample) result(r Result, least float64) Result {
 // Short prints a duration with three digits.
 func Short(d time.Duration) string {
 	switch {
+	case d < 10*time.Microsecond:
+		return d.String()
 	case d < time.Millisecond:
 		return d.Round(time.Microsecond).String()
 	case d < time.Second:

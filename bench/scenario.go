@@ -49,6 +49,8 @@ func init() {
 	scenarios = []scenario{
 		{"binary", s.binary},
 		{"idle", s.idle},
+		{"token", s.token},
+		{"slow disk", s.slow},
 		{"small", s.small},
 		{"import", s.importUsers},
 		{"start", s.restart},
