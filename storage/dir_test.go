@@ -255,8 +255,8 @@ func TestRefusedAtOpen(t *testing.T) {
 		"seal empty":                      {false, change(sealPath, cutTo(0)), []string{SealName, damaged, nothing, "--accept-data-loss"}, 40},
 		"seal cut":                        {false, change(sealPath, cutHalf), []string{SealName, damaged, nothing}, 40},
 		"seal flipped":                    {false, change(sealPath, flipMiddle), []string{SealName, damaged, nothing}, 40},
-		"seal flipped in its format":      {false, change(sealPath, func(b []byte) []byte { return []byte(strings.Replace(string(b), `"format":1`, `"format":9`, 1)) }), []string{SealName, damaged, nothing}, 40},
-		"seal of a later format":          {false, laterSeal, []string{"format 2, written by scimbox 9.8.7", "run scimbox 9.8.7 or a later one"}, -1},
+		"seal flipped in its format":      {false, change(sealPath, func(b []byte) []byte { return []byte(strings.Replace(string(b), `"format":2`, `"format":9`, 1)) }), []string{SealName, damaged, nothing}, 40},
+		"seal of a later format":          {false, laterSeal, []string{"format 3, written by scimbox 9.8.7", "run scimbox 9.8.7 or a later one"}, -1},
 		"an older store":                  {false, olderStore, []string{lost, "the store ends at commit 20, change 20, and its seal knows of commit 40, change 40", nothing}, 20},
 	} {
 		t.Run(name, func(t *testing.T) {
