@@ -99,7 +99,7 @@ func New(store *storage.Store, o Options) *Tokens {
 		dummy:       dummyHash(o.Cost),
 		cache:       newCache(),
 		access:      newCache(),
-		hashers:     semaphore.NewWeighted(int64(cmp.Or(max(o.Hashers, 0), max(1, runtime.GOMAXPROCS(0)/2)))),
+		hashers:     semaphore.NewWeighted(int64(cmp.Or(max(o.Hashers, 0), max(1, min(runtime.GOMAXPROCS(0), runtime.NumCPU())/2)))),
 		queue:       int64(cmp.Or(max(o.Queue, 0), 64)),
 		failures: newLimiter(cmp.Or(max(o.Sources, 0), 16384),
 			rate.Every(cmp.Or(max(o.FailureEvery, 0), 3*time.Second)), cmp.Or(max(o.FailureBurst, 0), 20)),

@@ -136,6 +136,7 @@ func (a *app) newBenchLimit() *cobra.Command {
 		Hidden:  true,
 		Args:    cobra.NoArgs,
 		RunE: run(func(cmd *cobra.Command, _ []string) error {
+			setPlaces(a.Env) // as the server has
 			return bench.ServeLimit(cmd.Context(), listen, []byte(answer))
 		}),
 	}

@@ -49,6 +49,7 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 	ctx := cmd.Context()
 	log, level, flush := server.NewLogger(a.Stderr, isTerminal(a.Stderr), c.Log)
 	defer flush()
+	setPlaces(a.Env)
 	kept := setCollector(a.Env)
 	defer runtime.KeepAlive(kept)
 	if soft := limitMemory(a.Env, os.DirFS("/"), int64(len(kept))); soft > 0 {

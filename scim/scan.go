@@ -63,11 +63,14 @@ func (d *done) add(o done) {
 	d.records, d.steps, d.keys = d.records+o.records, d.steps+o.steps, d.keys+o.keys
 }
 
+// processors is how many goroutines may scan at the same time: more threads may run Go than there are processors. A variable for tests.
+var processors = func() int32 { return int32(min(runtime.GOMAXPROCS(0), runtime.NumCPU(), 1<<10)) }
+
 // matchesOfAll is matches for a filter that no index helps with: records are read as they lie beside each other.
 func (s *Service) matchesOfAll(tx *storage.Tx, c *call, q *part, descending bool) ([]match, error) {
 	scanners.Add(1)
 	defer scanners.Add(-1)
-	scan := &fullScan{s: s, c: c, q: q, processors: int32(min(runtime.GOMAXPROCS(0), 1<<10))}
+	scan := &fullScan{s: s, c: c, q: q, processors: processors()}
 	defer scan.end()
 	list, err := scan.first(tx)
 	if err != nil {
