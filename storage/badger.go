@@ -73,8 +73,8 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
-		WithNumLevelZeroTables(3).
-		WithNumLevelZeroTablesStall(8).
+		WithNumLevelZeroTables(6).
+		WithNumLevelZeroTablesStall(12).
 		WithBaseTableSize(tableSize).
 		WithBaseLevelSize(baseLevel).
 		WithBlockCacheSize(36 << 20).
