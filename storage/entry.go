@@ -3,10 +3,11 @@ package storage
 import (
 	"encoding/base32"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/google/uuid"
 )
 
 // A journal row is most of what a change leaves on disk, and of a row it is what packing makes no smaller: ids at random. Those of
@@ -59,52 +60,27 @@ func decodeEntry(seq uint64, payload []byte) (Entry, error) {
 	return e, nil
 }
 
-// idForm is a form of ids in which a text stands for bytes.
+// idForm is a form of ids in which a text stands for so many bytes.
 type idForm struct {
-	text, bytes int // lengths
-	encode      func(text, b []byte)
-	decode      func(b, text []byte) bool // false if it is no such text; one that encode makes another of may be taken for one
+	bytes  int
+	encode func(b []byte) string
+	decode func(text string) ([]byte, error) // also of texts that encode would not make
 }
 
 // base32ID is the form of the ids of requests, uuidID that of resources (RFC 9562 section 4).
 var (
-	base32ID = idForm{16, 10, base32.StdEncoding.Encode, func(b, text []byte) bool {
-		n, err := base32.StdEncoding.Decode(b, text)
-		return err == nil && n == len(b)
+	base32ID = idForm{10, base32.StdEncoding.EncodeToString, base32.StdEncoding.DecodeString}
+	uuidID   = idForm{16, func(b []byte) string { return uuid.UUID(b).String() }, func(text string) ([]byte, error) {
+		u, err := uuid.Parse(text)
+		return u[:], err
 	}}
-	uuidID = idForm{36, 16, encodeUUID, decodeUUID}
 )
-
-func encodeUUID(text, b []byte) {
-	for i, part := range [5][2]int{{0, 4}, {4, 6}, {6, 8}, {8, 10}, {10, 16}} {
-		if i > 0 {
-			text[2*part[0]+i-1] = '-'
-		}
-		hex.Encode(text[2*part[0]+i:], b[part[0]:part[1]])
-	}
-}
-
-func decodeUUID(b, text []byte) bool {
-	for i, part := range [5][2]int{{0, 8}, {9, 13}, {14, 18}, {19, 23}, {24, 36}} {
-		n, err := hex.Decode(b, text[part[0]:part[1]])
-		if err != nil || i > 0 && text[part[0]-1] != '-' {
-			return false
-		}
-		b = b[n:]
-	}
-	return true
-}
 
 // appendID appends an id: twice its length and itself, or twice the length of what it stands for and one more, and that.
 func appendID(b []byte, id string, form idForm) []byte {
-	if len(id) == form.text {
-		var room [64]byte
-		short, again := room[:form.bytes], room[form.bytes:][:form.text]
-		if form.decode(short, []byte(id)) {
-			if form.encode(again, short); string(again) == id { // capital letters would come back as small ones
-				return append(append(b, byte(2*form.bytes+1)), short...)
-			}
-		}
+	short, err := form.decode(id)
+	if err == nil && len(short) == form.bytes && form.encode(short) == id { // capital letters would come back as small ones
+		return append(append(b, byte(2*form.bytes+1)), short...)
 	}
 	return append(binary.AppendUvarint(b, 2*uint64(len(id))), id...)
 }
@@ -120,7 +96,5 @@ func (r *rowReader) id(form idForm) string {
 		r.fail()
 		return ""
 	}
-	text := make([]byte, form.text)
-	form.encode(text, b)
-	return string(text)
+	return form.encode(b)
 }
