@@ -12,9 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -101,30 +98,17 @@ func (s *state) slow(ctx context.Context, r *run) (err error) {
 	}
 	var n atomic.Int64
 	create := func(writers int, d time.Duration, into *sample) error {
-		var (
-			mu    sync.Mutex
-			wg    sync.WaitGroup
-			first error
-		)
 		begin := time.Now()
-		for range writers {
-			wg.Go(func() {
-				var took []time.Duration
-				var err error
-				for err == nil && time.Since(begin) < d {
-					from := time.Now()
-					_, err = a.ask("POST", "/scim/v2/Users", userBody(int(n.Add(1))))
-					took = append(took, time.Since(from))
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				into.took = append(into.took, took...)
-				first = errors.Join(first, err)
-			})
-		}
-		wg.Wait()
-		into.seconds += time.Since(begin).Seconds()
-		return first
+		x, err := inParallel(writers, func(int) (took []time.Duration, err error) {
+			for err == nil && time.Since(begin) < d {
+				from := time.Now()
+				_, err = a.ask("POST", "/scim/v2/Users", userBody(int(n.Add(1))))
+				took = append(took, time.Since(from))
+			}
+			return took, err
+		})
+		into.merge(x)
+		return err
 	}
 	var all, alone sample
 	for i := range turns {
@@ -133,7 +117,6 @@ func (s *state) slow(ctx context.Context, r *run) (err error) {
 			return err
 		}
 	}
-	slices.Sort(all.took)
 	x := all.result(Result{Name: "create on a disk with 5 ms a sync", Conns: writers, Limit: fmt.Sprintf("one at a time: %.0f/s", alone.perSecond()),
 		Ratio: all.perSecond() / alone.perSecond(), Goal: ">= 1,500/s"}, 0)
 	x.Met = x.PerSecond >= 1500
@@ -155,7 +138,7 @@ func (s *state) token(ctx context.Context, r *run) (err error) {
 		return err
 	}
 	client := netip.MustParseAddr("127.0.0.1")
-	presented := strings.Clone(secret.Reveal())
+	presented := secret.Reveal()
 	if _, err := tokens.Verify(ctx, presented, client); err != nil {
 		return err
 	}

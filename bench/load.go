@@ -124,6 +124,22 @@ func (s *sample) at(p float64) time.Duration {
 func drive(ctx context.Context, c *child, conns int, d time.Duration, next func(conn int, r *rand.Rand) *request) (*sample, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	begin := time.Now()
+	s, err := inParallel(conns, func(i int) ([]time.Duration, error) {
+		took, err := driveOne(ctx, c, i, begin.Add(d), next)
+		if err != nil {
+			cancel()
+		}
+		return took, err
+	})
+	if err == nil && len(s.took) == 0 {
+		err = ctx.Err()
+	}
+	return s, err
+}
+
+// inParallel runs one for n sides at the same time, and returns how long all that they did has taken, and the first error.
+func inParallel(n int, one func(i int) ([]time.Duration, error)) (*sample, error) {
 	var (
 		mu    sync.Mutex
 		all   []time.Duration
@@ -131,24 +147,20 @@ func drive(ctx context.Context, c *child, conns int, d time.Duration, next func(
 		wg    sync.WaitGroup
 	)
 	begin := time.Now()
-	for i := range conns {
+	for i := range n {
 		wg.Go(func() {
-			took, err := driveOne(ctx, c, i, begin.Add(d), next)
+			took, err := one(i)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, took...)
-			if err != nil && first == nil {
+			if first == nil {
 				first = err
-				cancel()
 			}
 		})
 	}
 	wg.Wait()
 	s := &sample{all, time.Since(begin).Seconds()}
 	slices.Sort(s.took)
-	if first == nil && len(all) == 0 {
-		first = ctx.Err()
-	}
 	return s, first
 }
 
