@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,38 +18,24 @@ import (
 // whether a process was killed for want of memory.
 func memoryGroup(t *testing.T, limit int) (dir, events string) {
 	t.Helper()
-	own, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		t.Skip("no control groups here: ", err)
-	}
 	var errs []error
-	for line := range strings.Lines(string(own)) {
-		// As in cli/memory.go: version 1 or 2, and in a container the group may be mounted as the root.
-		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		mount, file, events := "/sys/fs/cgroup", "memory.max", "memory.events"
-		switch {
-		case len(parts) != 3:
-			continue
-		case slices.Contains(strings.Split(parts[1], ","), "memory"):
-			mount, file, events = "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"
-		case parts[0] != "0" || parts[1] != "":
-			continue
+	for _, version := range []struct{ mount, limit, events string }{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"},
+		{"/sys/fs/cgroup", "memory.max", "memory.events"},
+	} {
+		dir, err := os.MkdirTemp(version.mount, "scimbox-test-")
+		if err == nil {
+			t.Cleanup(func() {
+				if err := os.Remove(dir); err != nil {
+					t.Error(err)
+				}
+			})
+			err = os.WriteFile(filepath.Join(dir, version.limit), []byte(strconv.Itoa(limit)), 0o600)
 		}
-		for _, parent := range []string{filepath.Join(mount, parts[2]), mount} {
-			dir, err := os.MkdirTemp(parent, "scimbox-test-")
-			if err == nil {
-				t.Cleanup(func() {
-					if err := os.Remove(dir); err != nil {
-						t.Error(err)
-					}
-				})
-				err = os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(limit)), 0o600)
-			}
-			if err == nil {
-				return dir, filepath.Join(dir, events)
-			}
-			errs = append(errs, err)
+		if err == nil {
+			return dir, filepath.Join(dir, version.events)
 		}
+		errs = append(errs, err)
 	}
 	t.Skip("cannot limit the memory of a process here: ", errors.Join(errs...))
 	return "", ""
