@@ -124,56 +124,71 @@ func (s *Server) tapped(next http.Handler) http.Handler {
 	log := s.house.log
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o := observationOf(r)
-		out := &o.tap
-		out.ResponseWriter = w
-		var in *tee
-		if log.Keeps() && r.Body != nil && r.Body != http.NoBody {
-			kept, _ := buffers.Get().(*bytes.Buffer)
-			kept.Reset()
-			defer func() {
-				if kept.Cap() <= maxTapped {
-					buffers.Put(kept)
-				}
-			}()
-			in = &tee{ReadCloser: r.Body, kept: kept}
-			r.Body = in
+		o.tap.ResponseWriter = w
+		if !log.Keeps() || r.Body == nil || r.Body == http.NoBody { // apart, for the sake of what a body needs
+			next.ServeHTTP(&o.tap, r)
+			s.contact(r, o, nil)
+			return
+		}
+		kept, _ := buffers.Get().(*bytes.Buffer)
+		kept.Reset()
+		defer func() {
+			if kept.Cap() <= maxTapped {
+				buffers.Put(kept)
+			}
+		}()
+		in := &tee{ReadCloser: r.Body, kept: kept}
+		r.Body = in
+		if r.Method != http.MethodPost || !bulk(r.URL.Path) {
+			next.ServeHTTP(&o.tap, r)
+			s.contact(r, o, in)
+			return
 		}
 		var inBulk []scim.BulkRefusal
-		if log.Keeps() && r.Method == http.MethodPost && bulk(r.URL.Path) {
-			r = r.WithContext(scim.WithBulkRefusals(r.Context(), func(b scim.BulkRefusal) { inBulk = append(inBulk, b) }))
-		}
-		next.ServeHTTP(out, r)
-		request := func() *activity.Request {
-			return &activity.Request{
-				Time: s.o.Clock(), ID: o.id, Token: o.token, TokenName: o.name, Tenant: o.tenant, Client: client(r), Method: r.Method,
-				Path: r.URL.EscapedPath(), Agent: r.UserAgent(), Status: out.status, Duration: time.Since(o.begin),
-			}
-		}
-		if out.status < 400 {
-			log.Contact(o.token, o.tenant, client(r), r.UserAgent(), outcome(r))
-			for _, b := range inBulk[:min(len(inBulk), bulkRefusals)] {
-				q := request()
-				q.Bulk, q.Method, q.Path, q.Status = true, b.Method, b.Path, b.Status
-				q.Body, q.Answer = beginning(b.Body), beginning(b.Answer)
-				log.Record(q)
-			}
-			log.LeftOut(max(0, len(inBulk)-bulkRefusals))
+		r = r.WithContext(scim.WithBulkRefusals(r.Context(), func(b scim.BulkRefusal) { inBulk = append(inBulk, b) }))
+		next.ServeHTTP(&o.tap, r)
+		s.contact(r, o, in)
+		if o.tap.status >= 400 {
 			return
 		}
-		log.Contact(o.token, o.tenant, client(r), r.UserAgent(), activity.Refused)
-		if !log.Keeps() || o.tooFast {
-			return
+		for _, b := range inBulk[:min(len(inBulk), bulkRefusals)] {
+			q := s.toldRequest(r, o)
+			q.Bulk, q.Method, q.Path, q.Status = true, b.Method, b.Path, b.Status
+			q.Body, q.Answer = beginning(b.Body), beginning(b.Answer)
+			log.Record(q)
 		}
-		q := request()
-		q.Query, q.Answer = r.URL.RawQuery, activity.Body{Data: out.answer.Bytes(), Size: out.size}
-		if o.token == "" {
-			q.Claimed = claimed(r.Header.Get("Authorization"))
-		}
-		if in != nil {
-			q.Body = activity.Body{Data: bytes.Clone(in.kept.Bytes()), Size: max(in.size, r.ContentLength)}
-		}
-		log.Record(q)
+		log.LeftOut(max(0, len(inBulk)-bulkRefusals))
 	})
+}
+
+// contact notes that a client was there, and what it was refused. in is what was kept of its body, nil if it has none.
+func (s *Server) contact(r *http.Request, o *observation, in *tee) {
+	log, out := s.house.log, &o.tap
+	if out.status < 400 {
+		log.Contact(o.token, o.tenant, o.source.client, r.UserAgent(), outcome(r))
+		return
+	}
+	log.Contact(o.token, o.tenant, o.source.client, r.UserAgent(), activity.Refused)
+	if !log.Keeps() || o.tooFast {
+		return
+	}
+	q := s.toldRequest(r, o)
+	q.Query, q.Answer = r.URL.RawQuery, activity.Body{Data: out.answer.Bytes(), Size: out.size}
+	if o.token == "" {
+		q.Claimed = claimed(r.Header.Get("Authorization"))
+	}
+	if in != nil {
+		q.Body = activity.Body{Data: bytes.Clone(in.kept.Bytes()), Size: max(in.size, r.ContentLength)}
+	}
+	log.Record(q)
+}
+
+// toldRequest is what package activity is told of any request.
+func (s *Server) toldRequest(r *http.Request, o *observation) *activity.Request {
+	return &activity.Request{
+		Time: s.o.Clock(), ID: o.id, Token: o.token, TokenName: o.name, Tenant: o.tenant, Client: o.source.client, Method: r.Method,
+		Path: r.URL.EscapedPath(), Agent: r.UserAgent(), Status: o.tap.status, Duration: time.Since(o.begin),
+	}
 }
 
 // bulk says whether a path is that of bulk requests.

@@ -24,7 +24,9 @@ type source struct {
 // ours. What cannot be read is not believed at all: then the connection is all that is known.
 func sourceOf(r *http.Request, trusted []netip.Prefix) source {
 	s := believed(r, trusted)
-	if s.addr.IsValid() {
+	if host, _, _ := strings.Cut(r.RemoteAddr, ":"); !s.proxied && s.addr.Is4() && strings.IndexByte(host, '.') > 0 {
+		s.client = host // it is what String would make of it: an IPv4 address has one form
+	} else if s.addr.IsValid() {
 		s.client = s.addr.String()
 	} else if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		s.client = host
@@ -182,8 +184,11 @@ var (
 // unprotected reports whether a request has come over the network in clear from somebody who is no proxy of ours, although the
 // operator has not permitted that.
 func (s *Server) unprotected(r *http.Request) bool {
+	if r.TLS != nil || s.o.Config.AllowPlainHTTP {
+		return false
+	}
 	addr := connectionAddr(r)
-	return r.TLS == nil && !s.o.Config.AllowPlainHTTP && !addr.IsLoopback() && !config.Within(s.trusted, addr)
+	return !addr.IsLoopback() && !config.Within(s.trusted, addr)
 }
 
 // base returns the scheme and host that locations in the answer to a request start with.

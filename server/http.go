@@ -119,10 +119,11 @@ func (s *Server) protected(next http.Handler) http.Handler {
 func admit(r *http.Request, tok auth.Token) {
 	o := observationOf(r)
 	o.token, o.name, o.tenant = tok.ID, tok.Name, tok.Tenant
-	o.caller = &scim.Caller{
+	o.who = scim.Caller{
 		Tenant: tok.Tenant, Actor: tok.ID, Client: client(r), Request: o.id, Preset: tok.Preset, ReadOnly: !tok.Scope.CanWrite(), User: tok.User,
 		Limit: scim.Limit{Types: string(tok.Types), Attributes: string(tok.Attributes)},
 	}
+	o.caller = &o.who
 }
 
 // callerOf tells package scim on whose behalf a request is made. Without a token there is no caller; scim serves what is public

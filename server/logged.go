@@ -95,6 +95,12 @@ func loggedPath(path string) string {
 		return "*"
 	}
 	typed := strings.HasPrefix(path, scim.BasePath+"/")
+	if typed { // what most requests name: all of a type, or one by its id
+		first, rest, _ := strings.Cut(path[len(scim.BasePath)+1:], "/")
+		if consists(first, 1, 32, letter) && (rest == "" || isUUID(rest)) {
+			return path
+		}
+	}
 	var segments []string // once there is something to be hidden
 	i := 0
 	for s := range strings.SplitSeq(path, "/") {

@@ -1,12 +1,12 @@
 package server
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"math"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"scimbox/server/config"
@@ -22,7 +22,7 @@ func NewLogger(w io.Writer, terminal bool, c config.Log) (*slog.Logger, *slog.Le
 		return slog.New(slog.NewTextHandler(w, o)), level, func() {}
 	}
 	out := &lines{w: w}
-	return slog.New(&jsonHandler{slog.NewJSONHandler(out, o), out}), level, out.flush
+	return slog.New(&jsonHandler{Handler: slog.NewJSONHandler(out, o), out: out}), level, out.flush
 }
 
 // Level returns the level that the configuration names.
@@ -34,46 +34,51 @@ func Level(c config.Log) slog.Level {
 	return l
 }
 
-// jsonHandler writes the lines of requests as the handler of the standard library does, which it asks to write all others: those
-// are few, and each request has one of its own.
+// jsonHandler is the handler of the standard library, which writes all lines but those of requests: those are few, and each request
+// has one of its own.
 type jsonHandler struct {
 	slog.Handler
-	out *lines
+	out    *lines
+	second atomic.Pointer[second] // of the last line of a request; nil before the first
 }
 
-var linePool = sync.Pool{New: func() any { return new([]byte) }}
-
-// Handle implements [slog.Handler].
-func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message != accessMessage || r.Level >= slog.LevelError {
-		return h.Handler.Handle(ctx, r)
+// request writes the line of a request, as the handler of the standard library would with a record of the same. It returns false, and
+// has written nothing, if that one is to do it: a line of an error is written at once, and others may be of a form that is not ours to
+// write.
+func (h *jsonHandler) request(at time.Time, level slog.Level, attrs []slog.Attr) bool {
+	if level >= slog.LevelError {
+		return false
 	}
-	buf, _ := linePool.Get().(*[]byte)
-	defer linePool.Put(buf)
-	line, ok := appendLine((*buf)[:0], r)
-	*buf = line
-	if !ok {
-		return h.Handler.Handle(ctx, r)
+	var room [512]byte // most lines are shorter, and stay on the stack
+	line, ok := h.appendLine(room[:0], at, level, attrs)
+	if ok {
+		_ = h.out.later(line) // there is nowhere to tell that a log cannot be written
 	}
-	return h.out.later(line)
+	return ok
 }
 
-// appendLine appends a record as slog.JSONHandler writes it. ok is false for one that has more in it than numbers and texts of
-// plain ASCII.
-func appendLine(b []byte, r slog.Record) (line []byte, ok bool) {
-	if r.Time.IsZero() || r.Time.Year() < 0 || r.Time.Year() > 9999 || r.PC != 0 || !plainText(r.Message) {
-		return b, false
+// appendLine appends the line of a request as slog.JSONHandler writes it. ok is false for one that has more in it than numbers and
+// texts of plain ASCII.
+func (h *jsonHandler) appendLine(b []byte, at time.Time, level slog.Level, attrs []slog.Attr) (line []byte, ok bool) {
+	s := h.second.Load()
+	if s == nil || s.unix != at.Unix() || s.zone != at.Location() {
+		if at.IsZero() || at.Year() < 0 || at.Year() > 9999 {
+			return b, false
+		}
+		s = secondOf(at)
+		h.second.Store(s)
 	}
 	b = append(b, `{"time":"`...)
-	b = r.Time.AppendFormat(b, time.RFC3339Nano)
-	b = append(append(b, `","level":"`...), r.Level.String()...)
-	b = append(append(append(b, `","msg":"`...), r.Message...), '"')
-	ok = true
-	r.Attrs(func(a slog.Attr) bool {
-		if ok = a.Key != "" && plainText(a.Key); !ok {
-			return false
+	b = s.append(b, at)
+	b = append(append(b, `","level":"`...), level.String()...)
+	b = append(b, `","msg":"`+accessMessage+`"`...)
+	for i := range attrs {
+		a := &attrs[i]
+		if a.Key == "" || !plainText(a.Key) {
+			return b, false
 		}
 		b = append(append(append(b, `,"`...), a.Key...), `":`...)
+		ok = true
 		switch v := a.Value; v.Kind() {
 		case slog.KindString:
 			if ok = plainText(v.String()); ok {
@@ -91,9 +96,39 @@ func appendLine(b []byte, r slog.Record) (line []byte, ok bool) {
 		default:
 			ok = false
 		}
-		return ok
-	})
-	return append(b, '}', '\n'), ok
+		if !ok {
+			return b, false
+		}
+	}
+	return append(b, '}', '\n'), true
+}
+
+// second is a second of the clock as times in it are written. Many lines have the same one.
+type second struct {
+	unix         int64
+	zone         *time.Location
+	text, behind string // what stands before the fraction and behind it
+}
+
+func secondOf(at time.Time) *second {
+	return &second{at.Unix(), at.Location(), at.Format("2006-01-02T15:04:05"), at.Format("Z07:00")}
+}
+
+// append appends a time in the second, as Time.AppendFormat does by time.RFC3339Nano.
+func (s *second) append(b []byte, at time.Time) []byte {
+	b = append(b, s.text...)
+	if n := at.Nanosecond(); n > 0 {
+		digits := 9
+		for ; n%10 == 0; digits-- {
+			n /= 10
+		}
+		b = append(append(b, '.'), "000000000"[:digits]...)
+		for i := len(b) - 1; n > 0; i-- {
+			b[i] += byte(n % 10)
+			n /= 10
+		}
+	}
+	return append(b, s.behind...)
 }
 
 // plainText reports whether s is the same in JSON.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"strings"
@@ -60,7 +61,7 @@ func TestLinesAreThoseOfTheStandardLibrary(t *testing.T) {
 					r.AddAttrs(slog.String(key, texts.Draw(t, "text")))
 				}
 			}
-			if err, other := standard.Handle(t.Context(), r), ours.Handle(t.Context(), r); (err == nil) != (other == nil) {
+			if err, other := standard.Handle(t.Context(), r), writeLine(t.Context(), ours, r); (err == nil) != (other == nil) {
 				t.Fatalf("%v, the standard library: %v", other, err)
 			}
 		}
@@ -71,14 +72,50 @@ func TestLinesAreThoseOfTheStandardLibrary(t *testing.T) {
 	})
 }
 
+// writeLine writes a record as Server.log does with that of a request.
+func writeLine(ctx context.Context, h slog.Handler, r slog.Record) error {
+	if ours, ok := h.(*jsonHandler); ok && r.Message == accessMessage {
+		var attrs []slog.Attr
+		r.Attrs(func(a slog.Attr) bool {
+			attrs = append(attrs, a)
+			return true
+		})
+		if ours.request(r.Time, r.Level, attrs) {
+			return nil
+		}
+	}
+	return h.Handle(ctx, r)
+}
+
 // A line of a request must not fall back to the standard library unseen: then it would cost what it did.
 func TestLinesOfRequestsArePlain(t *testing.T) {
 	t.Parallel()
-	r := slog.NewRecord(time.Now(), slog.LevelInfo, accessMessage, 0)
-	r.AddAttrs(slog.String("path", "/scim/v2/Users/*"), slog.Int("status", 200), slog.Float64("ms", 0.412), slog.Bool("aborted", true))
-	if line, ok := appendLine(nil, r); !ok {
+	line, ok := new(jsonHandler).appendLine(nil, time.Now(), slog.LevelInfo, []slog.Attr{
+		slog.String("path", "/scim/v2/Users/*"), slog.Int("status", 200), slog.Float64("ms", 0.412), slog.Bool("aborted", true)})
+	if !ok {
 		t.Errorf("not plain: %s", line)
 	}
+}
+
+// What is remembered of a second is not that of another one, nor of one in another zone.
+func TestSecondsOfLines(t *testing.T) {
+	t.Parallel()
+	zones := []*time.Location{time.Local, time.UTC, time.FixedZone("", 3600), time.FixedZone("", -5400)}
+	rapid.Check(t, func(t *rapid.T) {
+		h := new(jsonHandler)
+		begin := rapid.Int64Range(-62_135_596_800, 253_402_300_790).Draw(t, "seconds")
+		for range rapid.IntRange(1, 8).Draw(t, "lines") {
+			n := rapid.OneOf(rapid.Int64Range(0, 999_999_999), rapid.SampledFrom([]int64{0, 1, 10, 100_000_000, 123_000_000, 999_999_999})).Draw(t, "nanoseconds")
+			at := time.Unix(begin+rapid.Int64Range(0, 2).Draw(t, "later"), n).In(rapid.SampledFrom(zones).Draw(t, "zone"))
+			line, ok := h.appendLine(nil, at, slog.LevelInfo, nil)
+			if plain := !at.IsZero() && at.Year() >= 0 && at.Year() <= 9999; ok != plain {
+				t.Fatalf("%v: %v", at, ok)
+			}
+			if want := `{"time":"` + at.Format(time.RFC3339Nano) + `",`; ok && !strings.HasPrefix(string(line), want) {
+				t.Fatalf("%s, want %s", line, want)
+			}
+		}
+	})
 }
 
 // writes is a writer that tells its writes apart.

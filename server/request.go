@@ -28,11 +28,13 @@ type observation struct {
 	token, tenant string
 	name          string // of the token; for no log
 	source        source
-	caller        *scim.Caller // nil if nobody was let in
-	refused       string       // why nobody was let in
-	tooFast       bool         // one of many that were too many, and not worth keeping
+	caller        *scim.Caller // nil if nobody was let in, else &who
+	who           scim.Caller
+	refused       string // why nobody was let in
+	tooFast       bool   // one of many that were too many, and not worth keeping
 	exceeded      metrics.Rate
 	operation     metrics.Operation
+	shownID       [1]string // id, as the header of the answer has it
 
 	ctx   requestContext
 	out   writer // the answer as it is sent
@@ -44,6 +46,9 @@ type observationKey struct{}
 
 // observationOf returns the observation of a request that has come through observed.
 func observationOf(r *http.Request) *observation {
+	if c, ok := r.Context().(*requestContext); ok {
+		return c.observation
+	}
 	if o, ok := r.Context().Value(observationKey{}).(*observation); ok {
 		return o
 	}
@@ -57,7 +62,8 @@ func (s *Server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		o := &observation{id: requestID(r), begin: begin, source: sourceOf(r, s.trusted), out: writer{ResponseWriter: w}}
-		w.Header()[requestIDHeader] = []string{o.id}
+		o.shownID[0] = o.id
+		w.Header()[requestIDHeader] = o.shownID[:]
 		endWithChunks(w, r)
 		// For the body alone, and anew for each request: a ReadTimeout would count from the headers of the first one.
 		if r.Body != nil && r.Body != http.NoBody {
@@ -106,9 +112,8 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, took time.Dur
 	if !handler.Enabled(ctx, level) {
 		return
 	}
-	// By the handler and not by the logger, which would look for where in the source this is, and nobody shows that.
-	line := slog.NewRecord(o.begin.Add(took), level, accessMessage, 0)
-	attrs := append(make([]slog.Attr, 0, 13), // as many as there can be
+	var room [13]slog.Attr // as many as there can be
+	attrs := append(room[:0],
 		slog.String("request", o.id),
 		slog.String("method", method(r.Method)),
 		slog.String("path", loggedPath(r.URL.EscapedPath())),
@@ -132,6 +137,12 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, took time.Dur
 	if aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
+	at := o.begin.Add(took)
+	if ours, ok := handler.(*jsonHandler); ok && ours.request(at, level, attrs) {
+		return
+	}
+	// By the handler and not by the logger, which would look for where in the source this is, and nobody shows that.
+	line := slog.NewRecord(at, level, accessMessage, 0)
 	line.AddAttrs(attrs...)
 	_ = handler.Handle(ctx, line) // there is nowhere to tell that a log cannot be written
 }
@@ -141,31 +152,34 @@ var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 // requestID takes the id that the client, or a proxy, has given the request, so that it can be found in their logs too; or
 // makes one.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get(requestIDHeader); wellFormedID(id) && !strings.Contains(id, "scimbox_") {
-		return id
+	if ids := r.Header[requestIDHeader]; len(ids) > 0 && wellFormedID(ids[0]) && !strings.Contains(ids[0], "scimbox_") {
+		return ids[0]
 	}
 	return newRequestID()
 }
 
-// randomness is asked from the system for many ids at once: the call is most of what one costs.
-type randomness struct {
-	bytes [64 * idBytes]byte
-	left  int
-}
+// randomIDs are ids that nobody has been given yet, one after the other. Many are made at once: to ask the system for randomness is
+// most of what one costs.
+type randomIDs struct{ left string }
 
-const idBytes = 10 // 80 bits, which are 16 characters of base32
+const (
+	idBytes  = 10 // 80 bits,
+	idLength = 16 // which are so many characters of base32
+)
 
-var randomPool = sync.Pool{New: func() any { return new(randomness) }}
+var idPool = sync.Pool{New: func() any { return new(randomIDs) }}
 
 func newRequestID() string {
-	source, _ := randomPool.Get().(*randomness)
-	defer randomPool.Put(source)
-	if source.left == 0 {
-		_, _ = rand.Read(source.bytes[:]) // it never fails
-		source.left = len(source.bytes)
+	ids, _ := idPool.Get().(*randomIDs)
+	defer idPool.Put(ids)
+	if ids.left == "" {
+		var random [64 * idBytes]byte
+		_, _ = rand.Read(random[:]) // it never fails
+		ids.left = base32.StdEncoding.EncodeToString(random[:])
 	}
-	source.left -= idBytes
-	return base32.StdEncoding.EncodeToString(source.bytes[source.left:][:idBytes])
+	id := ids.left[:idLength]
+	ids.left = ids.left[idLength:]
+	return id
 }
 
 func method(m string) string {
