@@ -171,7 +171,7 @@ func (s *Service) idWalk(ctx context.Context, c *call, parts []part, q query, co
 	seq := s.store.LastSeq()
 	from := *at
 	err = s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
-		p, more, *at = &page{}, false, from
+		p, more, *at = newPage(c.to), false, from
 		if begin {
 			if at.Total, err = s.countAll(tx, c, parts, seq, q, count); err != nil {
 				return err
@@ -188,7 +188,7 @@ func (s *Service) idWalk(ctx context.Context, c *call, parts []part, q query, co
 					more = true // perhaps; the next page will know
 					return nil
 				}
-				if len(p.resources) == count {
+				if p.n == count {
 					r, err := s.examine(tx, c, part, id)
 					if err != nil && !(err == errWork && examined > 0) {
 						return err
@@ -328,7 +328,7 @@ func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query
 		} else {
 			var p *page
 			err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
-				p = &page{}
+				p = newPage(c.to)
 				for _, o := range order {
 					if err := s.show(tx, c, &parts[o.part], o.id, p); err != nil {
 						return err
@@ -344,7 +344,7 @@ func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query
 	more := false
 	var ends time.Time
 	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) (err error) {
-		p, more, *at = &page{}, false, from
+		p, more, *at = newPage(c.to), false, from
 		if ends, err = s.walkEnds(tx, at.Walk); err != nil {
 			return err
 		}
@@ -358,7 +358,7 @@ func (s *Service) sortedWalk(ctx context.Context, c *call, parts []part, q query
 				if o.part >= len(parts) {
 					return errCursor
 				}
-				if len(p.resources) == count {
+				if p.n == count {
 					// Only what is still there makes another page: the last one must not be empty (RFC 9865 section 2).
 					r, err := s.examine(tx, c, &parts[o.part], o.id)
 					if err != nil {

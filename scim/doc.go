@@ -28,6 +28,7 @@
 //	fold.go        what is the same, and what comes first                    RFC 7644 section 5
 //	work.go        how much of all that one request may ask for
 //	plan.go  query.go      which index may know; filters, sorting, paging    RFC 7644 section 3.4.2
+//	page.go                the list that is answered, and what answers are put together in
 //	scan.go                filters that no index helps with
 //	list.go        what a person looks at: lists searched as one types, one resource with its links
 //	limit.go               callers who may see a part of the attributes

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -27,13 +28,19 @@ const (
 
 // handler is the HTTP door. httprouter cannot have /Users/.search beside /Users/:id, nor /Me beside /:type, so that it
 // routes by method and the segments are looked at here.
-type handler struct{ s *Service }
+type handler struct {
+	s    *Service
+	last atomic.Pointer[address] // of the last request; nil before the first
+}
+
+// address is what clients call this server by, and what locations start with because of it. url is the one of the options, or "".
+type address struct{ url, scheme, host, base string }
 
 // NewHandler returns the handler of everything below BasePath. It expects a Caller in each request's context, except for
 // what Public lets through, and answers 401 without one. It never redirects: SCIM clients drop bodies and headers on
 // the way.
 func NewHandler(s *Service) http.Handler {
-	h := &handler{s}
+	h := &handler{s: s}
 	r := httprouter.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleMethodNotAllowed, r.HandleOPTIONS = false, false, false, false
 	r.NotFound = http.HandlerFunc(h.outside) // and methods that nobody has heard of
@@ -87,7 +94,24 @@ type request struct {
 	params parameters
 	call
 
-	room [2]string // of seg; a path of a resource has no more
+	// What else it needs is made together with it.
+	room   [2]string    // of seg; a path of a resource has no more
+	given  [2]parameter // of params; more are rare
+	steps  work         // what the call may do
+	values [3]string    // of headers
+	buffer *[]byte      // of the pool that the answer is put together in; nil = none
+}
+
+const (
+	tagValue = iota
+	locationValue
+	lengthValue
+)
+
+// value returns a value of a header as the header has it.
+func (q *request) value(i int, v string) []string {
+	q.values[i] = v
+	return q.values[i : i+1 : i+1]
 }
 
 func (h *handler) routed(w http.ResponseWriter, r *http.Request, _ httprouter.Params) { h.serve(w, r) }
@@ -125,13 +149,14 @@ func isVersion(s string) bool {
 	return len(s) > 1 && s[0] == 'v' && strings.Trim(s[1:], "0123456789") == ""
 }
 
-// caller returns who sends a request: the one in its context, or the one that the options know.
+// caller returns who sends a request: the one whom the options know, or the one in its context.
 func (h *handler) caller(r *http.Request) (Caller, bool) {
-	c, ok := callerOf(r.Context())
-	if !ok && h.s.o.Caller != nil {
-		return h.s.o.Caller(r)
+	if h.s.o.Caller != nil {
+		if c, ok := h.s.o.Caller(r); ok {
+			return c, true
+		}
 	}
-	return c, ok
+	return callerOf(r.Context())
 }
 
 func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
@@ -142,19 +167,20 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 	}
 	if caller.Limit != (Limit{}) {
 		if !h.s.limited() {
-			return (&handler{h.s.view(caller.Limit)}).dispatch(w, r)
+			return (&handler{s: h.s.view(caller.Limit)}).dispatch(w, r)
 		}
 		caller.ReadOnly = true
 	}
-	params, err := parseQuery(r.URL.RawQuery)
-	if err != nil {
-		return err
-	}
-	q := &request{w: w, r: r, ctx: r.Context(), params: params, call: call{
+	q := &request{w: w, r: r, ctx: r.Context(), call: call{
 		caller: caller, q: quirksFor(caller, h.s.o), base: h.base(r),
 		ifMatch: parseCondition(r.Header["If-Match"]), ifNoneMatch: parseCondition(r.Header["If-None-Match"]),
-		work: newWork(h.s.o.changeWork),
 	}}
+	var err error
+	if q.params, err = parseQuery(q.given[:0], r.URL.RawQuery); err != nil {
+		return err
+	}
+	q.steps = stepsOf(h.s.o.changeWork)
+	q.work = &q.steps
 	q.seg = segments(r, q.room[:0])
 	seg := q.seg
 	if len(seg) == 0 {
@@ -190,16 +216,27 @@ func (h *handler) dispatch(w http.ResponseWriter, r *http.Request) error {
 
 // base is the URL that locations start with.
 func (h *handler) base(r *http.Request) string {
-	if u := h.s.o.PublicURL; u != "" {
-		return strings.TrimRight(u, "/") + BasePath
+	var a address
+	if a.url = h.s.o.PublicURL; a.url == "" {
+		a.scheme, a.host = "http", r.Host
+		if h.s.o.Base != nil {
+			a.scheme, a.host = h.s.o.Base(r)
+		} else if r.TLS != nil {
+			a.scheme = "https"
+		}
 	}
-	scheme, host := "http", r.Host
-	if h.s.o.Base != nil {
-		scheme, host = h.s.o.Base(r)
-	} else if r.TLS != nil {
-		scheme = "https"
+	// Clients call it the same again and again, so that most requests find it put together.
+	if last := h.last.Load(); last != nil && last.url == a.url && last.scheme == a.scheme && last.host == a.host {
+		return last.base
 	}
-	return scheme + "://" + host + BasePath
+	if a.url != "" {
+		a.base = strings.TrimRight(a.url, "/") + BasePath
+	} else {
+		a.base = a.scheme + "://" + a.host + BasePath
+	}
+	kept := a
+	h.last.Store(&kept)
+	return a.base
 }
 
 // allow answers 405, or what OPTIONS asks for.
@@ -247,15 +284,17 @@ func (h *handler) resource(q *request, id string) error {
 	}
 	switch q.r.Method {
 	case http.MethodGet, http.MethodHead:
+		q.takeRoom()
 		a, err := h.s.get(q.ctx, &q.call, id)
 		if err != nil {
 			return err
 		}
 		if a.unchanged {
-			q.w.Header().Set("ETag", a.etag)
+			q.w.Header()["Etag"] = q.value(tagValue, a.etag)
 			q.w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
+		q.to = a.body
 		return q.answer(http.StatusOK, a)
 	case http.MethodPut:
 		body, err := q.body(h.s.o.MaxBody)
@@ -382,37 +421,42 @@ func (q *request) bodyBytes(limit int64) ([]byte, error) {
 // answer writes an answer about one resource.
 func (q *request) answer(status int, a *answer) error {
 	h := q.w.Header()
-	values := []string{a.etag, a.location} // of the headers, together: each would be an allocation of its own
-	h["Etag"], h["Location"] = values[0:1:1], values[1:2:2]
+	where := q.value(locationValue, a.location)
+	h["Etag"], h["Location"] = q.value(tagValue, a.etag), where
 	if a.body == nil {
 		q.w.WriteHeader(status)
 		return nil
 	}
 	if status == http.StatusOK {
-		h["Content-Location"] = values[1:2:2]
+		h["Content-Location"] = where
 	}
 	return q.write(status, a.body)
 }
 
 func (q *request) write(status int, body []byte) error {
-	writeJSON(q.w, q.r, status, body)
+	if writeJSON(q.w, q.r, status, body, q.value(lengthValue, strconv.Itoa(len(body)))) {
+		q.giveRoom()
+	}
 	return nil
 }
 
 // writeJSON writes body as application/scim+json, or as application/json where the client asks for that and nothing
-// else will do (OneLogin). A client that has gone away is nobody's error.
-func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+// else will do (OneLogin). A client that has gone away is nobody's error; written is false then. length is that of the body, as the
+// header has it.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte, length []string) (written bool) {
 	h := w.Header()
 	kind := scimValue
 	if accept := foldName(strings.Join(r.Header["Accept"], ",")); strings.Contains(accept, plainJSON) && !strings.Contains(accept, scimJSON) {
 		kind = plainValue
 	}
 	h["Content-Type"] = kind
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Content-Length"] = length
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // #nosec G705 -- JSON by its Content-Type, which nosniff holds browsers to
+	if r.Method == http.MethodHead {
+		return true
 	}
+	n, err := w.Write(body) // #nosec G705 -- JSON by its Content-Type, which nosniff holds browsers to
+	return err == nil && n == len(body)
 }
 
 // Values of headers that are always the same. Nobody changes them in place: http.Header.Set replaces, and Add has to copy.
@@ -459,7 +503,8 @@ func writeError(w http.ResponseWriter, r *http.Request, e *Error, request string
 	}
 	w.Header().Del("ETag")
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, r, e.Status, appendError(nil, e, request))
+	body := appendError(nil, e, request)
+	writeJSON(w, r, e.Status, body, []string{strconv.Itoa(len(body))})
 }
 
 // appendError appends the body of an error. The request id lets the person who reads it find the line in the log.

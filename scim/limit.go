@@ -256,6 +256,10 @@ func (v Value) trimmed() Value {
 
 // tagOf is the opaque part of an entity tag that follows from what is shown and from nothing else.
 func tagOf(body []byte) string {
+	return string(appendTag(nil, body))
+}
+
+func appendTag(b, body []byte) []byte {
 	sum := sha256.Sum256(body)
-	return base64.RawURLEncoding.EncodeToString(sum[:12])
+	return base64.RawURLEncoding.AppendEncode(b, sum[:12])
 }

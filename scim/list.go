@@ -276,7 +276,7 @@ func (s *Service) Show(ctx context.Context, tenant string, t *ResourceType, id s
 			case a.linked:
 				o.Members = append(o.Members, a.Name)
 			case a.derived:
-				v, err := s.memberships(tx, rec.Ref, a, "", "")
+				v, err := s.memberships(tx, rec.Ref, a, "", "", nil)
 				if err != nil {
 					return err
 				}

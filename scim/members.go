@@ -225,8 +225,8 @@ func (s *Service) linkValue(a *Attribute, l storage.Link, base string) Value {
 const maxGroups = 10_000
 
 // memberships computes a derived attribute (RFC 7643 section 4.1.2, groups): the resources that refer to this one, and
-// those that refer to them in turn. Only the element of id if id is not "".
-func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, base string) (Value, error) {
+// those that refer to them in turn. Only the element of id if id is not "". room is where links are kept meanwhile; nil = anywhere.
+func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, base string, room *linkList) (Value, error) {
 	type step struct {
 		ref    storage.Ref
 		direct bool
@@ -240,7 +240,10 @@ func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, 
 				if by.from.Name != kind {
 					continue
 				}
-				links, err := linksBy(tx, from.ref, linkField(by.attr))
+				if room == nil {
+					room = newLinkList()
+				}
+				links, err := room.by(tx, from.ref, linkField(by.attr))
 				if err != nil {
 					return Value{}, err
 				}
@@ -270,14 +273,52 @@ func (s *Service) memberships(tx *storage.Tx, to storage.Ref, a *Attribute, id, 
 }
 
 // linksBy returns the links of a field that lead to a resource.
-func linksBy(tx *storage.Tx, to storage.Ref, field string) (l []storage.Link, err error) {
-	for link, err := range tx.Backlinks(to, field, "") {
-		if err != nil {
-			return nil, err
-		}
-		l = append(l, link)
+func linksBy(tx *storage.Tx, to storage.Ref, field string) ([]storage.Link, error) {
+	return newLinkList().by(tx, to, field)
+}
+
+// linkList collects links, and can be used again. The body of a loop would be made anew for each, with all that it knows.
+type linkList struct {
+	links []storage.Link
+	err   error
+	yield func(storage.Link, error) bool // is take
+}
+
+func newLinkList() *linkList {
+	l := &linkList{}
+	l.yield = l.take
+	return l
+}
+
+func (l *linkList) take(link storage.Link, err error) bool {
+	if err != nil {
+		l.err = err
+		return false
 	}
-	return l, nil
+	l.links = append(l.links, link)
+	return true
+}
+
+// by is linksBy. What it returns is valid until the next call.
+func (l *linkList) by(tx *storage.Tx, to storage.Ref, field string) ([]storage.Link, error) {
+	l.links, l.err = l.links[:0], nil
+	tx.Backlinks(to, field, "")(l.yield)
+	if l.err != nil {
+		return nil, l.err
+	}
+	return l.links, nil
+}
+
+// mostLinks is for how many links a list keeps room.
+const mostLinks = 64
+
+// forget makes it as it was made, but for the room.
+func (l *linkList) forget() {
+	if l.err = nil; cap(l.links) > mostLinks {
+		l.links = nil
+	}
+	clear(l.links[:cap(l.links)])
+	l.links = l.links[:0]
 }
 
 func (s *Service) membership(tx *storage.Tx, g *ResourceType, a *Attribute, group storage.Ref, direct bool, base string) (Value, error) {

@@ -252,14 +252,22 @@ func (n *node) appendJSON(b []byte) []byte {
 
 // appendText appends s as a JSON string. What is not UTF-8 becomes U+FFFD; nothing that came through parseJSON is.
 func appendText(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {
-			b, _ = jsontext.AppendQuote(b, s)
-			return b
-		}
+	if !plainText(s) {
+		b, _ = jsontext.AppendQuote(b, s)
+		return b
 	}
 	b = append(append(b, '"'), s...)
 	return append(b, '"')
+}
+
+// plainText says whether s is the same in JSON.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // clip shortens what a client sent for an error message.

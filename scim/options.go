@@ -33,7 +33,7 @@ type Options struct {
 
 	// Base returns the scheme and host of a request behind proxies, without PublicURL. nil = what the connection says.
 	Base func(*http.Request) (scheme, host string)
-	// Caller returns who sends a request that has no Caller in its context. nil = nobody.
+	// Caller returns who sends a request. One that it does not know is that of the Caller in its context. nil = it knows none.
 	Caller func(*http.Request) (Caller, bool)
 
 	changeWork int // steps that the changes of one request may take; see work.go

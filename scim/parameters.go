@@ -27,10 +27,9 @@ func (p parameters) lookUp(name string) (value string, given bool) {
 	return "", false
 }
 
-// parseQuery reads the query of a URL, as url.ParseQuery does. A parameter that cannot be read is refused even if nobody knows
-// it: it may be a filter in bad encoding, and a filter that is ignored returns everybody.
-func parseQuery(query string) (parameters, error) {
-	var p parameters
+// parseQuery appends to p what the query of a URL says, as url.ParseQuery reads it. A parameter that cannot be read is refused even
+// if nobody knows it: it may be a filter in bad encoding, and a filter that is ignored returns everybody.
+func parseQuery(p parameters, query string) (parameters, error) {
 	for query != "" {
 		var pair string
 		if pair, query, _ = strings.Cut(query, "&"); pair == "" {

@@ -25,7 +25,7 @@ func TestQueryIsReadAsByTheStandardLibrary(t *testing.T) {
 			pairs = append(pairs, pair)
 		}
 		query := strings.Join(pairs, "&")
-		got, err := parseQuery(query)
+		got, err := parseQuery(nil, query)
 		want, wrong := url.ParseQuery(query)
 		several := map[string]int{} // values, by the name in lower case
 		for n, v := range want {
@@ -56,10 +56,10 @@ func TestQueryIsReadAsByTheStandardLibrary(t *testing.T) {
 			}
 		}
 	})
-	if p, err := parseQuery("attributes=a&Attributes=b&attributes="); err != nil || p.get("attributes") != "a,b," {
+	if p, err := parseQuery(nil, "attributes=a&Attributes=b&attributes="); err != nil || p.get("attributes") != "a,b," {
 		t.Errorf("lists of names that are given several times: %v, %v", p, err)
 	}
-	if p, err := parseQuery(strings.Repeat("nobody=1&", 1000)); err != nil || len(p) > 0 {
+	if p, err := parseQuery(nil, strings.Repeat("nobody=1&", 1000)); err != nil || len(p) > 0 {
 		t.Errorf("parameters that mean nothing are kept: %d, %v", len(p), err)
 	}
 }

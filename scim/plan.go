@@ -138,14 +138,14 @@ func (s *Service) planComparison(t *ResourceType, f *Filter) lookup {
 	if !f.Value.assigned() {
 		return scan
 	}
+	if f.Op == OpEq && x.unique != "" {
+		return lookup{rank: rankUnique, unique: &termLookup{field: x.unique, value: uniqueValue(target, f.Value)}, exact: true}
+	}
 	v := presentValue(target, f.Value)
 	short := len(v) < 256 // longer ones may have been cut off
 	open := []byte{absentTerm}
 	switch f.Op {
 	case OpEq:
-		if x.unique != "" {
-			return lookup{rank: rankUnique, unique: &termLookup{field: x.unique, value: uniqueValue(target, f.Value)}, exact: true}
-		}
 		return span(storage.Exactly(v), rankEqual, short && target.Type != Decimal)
 	case OpSw:
 		if target.Type == String || target.Type == Reference {

@@ -209,11 +209,11 @@ func queryEqualsScan(t *rapid.T, h *house, world map[string][]string) {
 		t.Fatalf("%+v: %v", q, err)
 	}
 	var got []string
-	for _, r := range p.resources {
-		var v struct{ ID string }
-		if err := json.Unmarshal(r, &v); err != nil {
-			t.Fatal(err)
-		}
+	var list []struct{ ID string }
+	if err := json.Unmarshal(append(append([]byte("["), p.resources()...), ']'), &list); err != nil || len(list) != p.n {
+		t.Fatalf("%d resources, and %d in %s: %v", p.n, len(list), p.resources(), err)
+	}
+	for _, v := range list {
 		got = append(got, v.ID)
 	}
 	all := scan(t, h, c, user, q)

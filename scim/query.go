@@ -34,24 +34,28 @@ type part struct {
 	shown  projection
 	work   *work     // of all parts together
 	keys   int       // bytes of the keys that it was sorted by
-	x      *examiner // of the transaction that examine was last called in
+	x      *examiner // of examine, once it was called
 }
 
-// page is an answer to a query.
-type page struct {
-	total     int // -1: not counted
-	start     int // 0: a cursor's page
-	resources [][]byte
-	size      int // bytes of resources
-	next      string
+// asking is what one query needs, made together.
+type asking struct {
+	page  page
+	work  work
+	parts [1]part // most queries are over one type
 }
 
 // search answers a query over one resource type or, at the root, over all of them.
 func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q query) (*page, error) {
-	parts, err := s.bind(c, types, q)
+	a := &asking{work: s.queryWork()}
+	parts, err := s.bindTo(a.parts[:0], &a.work, c, types, q)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		for i := range parts {
+			parts[i].release()
+		}
+	}()
 	count := q.count
 	if count < 0 {
 		count = s.o.DefaultResults
@@ -61,10 +65,11 @@ func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q 
 		p, err := s.searchByCursor(ctx, c, parts, q, count)
 		return p, tooMuch(err)
 	}
-	p := &page{start: max(q.start, 1)}
+	p := &a.page
+	p.start = max(q.start, 1)
 	seq := s.store.LastSeq()
 	err = s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
-		p.total, p.resources, p.size = 0, nil, 0
+		p.empty(c.to)
 		skip := p.start - 1
 		if len(parts) > 1 && q.sortBy != "" { // resources of different types stand between each other
 			return s.mergedPage(tx, c, parts, q, skip, count, p)
@@ -84,6 +89,12 @@ func (s *Service) search(ctx context.Context, c *call, types []*ResourceType, q 
 // bind gives a query its meaning for each resource type. Where it spans several, what one of them does not have counts
 // as unassigned there (RFC 7644 section 3.4.2.1), but nobody at all having it is a mistake.
 func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) {
+	w := s.queryWork()
+	return s.bindTo(nil, &w, c, types, q)
+}
+
+// bindTo is bind that appends to parts, which are empty, and counts all they do in w.
+func (s *Service) bindTo(parts []part, w *work, c *call, types []*ResourceType, q query) ([]part, error) {
 	var e *Expr
 	if q.filtered {
 		var err error
@@ -91,9 +102,8 @@ func (s *Service) bind(c *call, types []*ResourceType, q query) ([]part, error) 
 			return nil, err
 		}
 	}
-	var parts []part
 	var foreign, unsortable error
-	sortable, w := false, s.queryWork()
+	sortable := false
 	for _, t := range types {
 		p := part{t: t, plan: everything, work: w}
 		var err error
@@ -184,7 +194,7 @@ func (s *Service) pageOf(tx *storage.Tx, c *call, q *part, asked query, seq uint
 		s.walks.keep(key, seq, ids, count)
 	}
 	for _, id := range ids[min(*skip, len(ids)):] {
-		if len(p.resources) >= count {
+		if p.n >= count {
 			break
 		}
 		if err := s.show(tx, c, q, id, p); err != nil {
@@ -212,7 +222,7 @@ func (s *Service) onePage(tx *storage.Tx, c *call, q *part, skip *int, count int
 		*skip--
 		return 1, nil
 	}
-	if len(p.resources) < count {
+	if p.n < count {
 		return 1, showOn(p, r, q)
 	}
 	return 1, nil
@@ -239,7 +249,7 @@ func (s *Service) orderedPage(tx *storage.Tx, c *call, q *part, field string, de
 		return 0, err
 	}
 	total := int(n)
-	if *skip >= total || count == len(p.resources) {
+	if *skip >= total || count == p.n {
 		*skip = max(0, *skip-total)
 		return total, nil
 	}
@@ -253,7 +263,7 @@ func (s *Service) orderedPage(tx *storage.Tx, c *call, q *part, field string, de
 			return 0, err
 		}
 		if at >= *skip {
-			if len(p.resources) >= count {
+			if p.n >= count {
 				break
 			}
 			if err := s.show(tx, c, q, hit.ID, p); err != nil {
@@ -334,7 +344,7 @@ func (s *Service) mergedPage(tx *storage.Tx, c *call, parts []part, q query, ski
 	}
 	p.total = len(order)
 	for _, o := range order[min(skip, len(order)):] {
-		if len(p.resources) >= count {
+		if p.n >= count {
 			break
 		}
 		if err := s.show(tx, c, &parts[o.part], o.id, p); err != nil {
@@ -445,9 +455,10 @@ func (s *Service) examine(tx *storage.Tx, c *call, q *part, id string) (*Resourc
 	if err != nil {
 		return nil, err
 	}
-	if q.x == nil || q.x.tx != tx {
-		q.x = s.examiner(tx, q.t, c.base)
+	if q.x == nil {
+		q.x = takeExaminer(s, tx, q.t, c.base)
 	}
+	q.x.tx = tx
 	r, err := q.x.load(rec)
 	if err != nil {
 		return nil, err
@@ -460,6 +471,14 @@ func (s *Service) examine(tx *storage.Tx, c *call, q *part, id string) (*Resourc
 	return r, nil
 }
 
+// release gives back what examine has taken: the query is over.
+func (q *part) release() {
+	if q.x != nil {
+		q.x.release()
+		q.x = nil
+	}
+}
+
 // show adds the resource of an id to a page, if it is still what the query matches: an index is only a hint.
 func (s *Service) show(tx *storage.Tx, c *call, q *part, id string, p *page) error {
 	r, err := s.examine(tx, c, q, id)
@@ -467,23 +486,6 @@ func (s *Service) show(tx *storage.Tx, c *call, q *part, id string, p *page) err
 		return err
 	}
 	return showOn(p, r, q)
-}
-
-// showOn adds a resource to a page.
-func showOn(p *page, r *Resource, q *part) error {
-	size := shownMore
-	if r.stored != nil {
-		size += len(r.stored.text)
-	}
-	b, err := appendResource(make([]byte, 0, size), r, &q.shown)
-	if err != nil {
-		return err
-	}
-	if p.size += len(b); p.size > maxPage && len(p.resources) > 0 {
-		return bad(TooMany, "the page would have more than %d bytes; ask for fewer resources with count, or leave out what is long with excludedAttributes", maxPage)
-	}
-	p.resources = append(p.resources, b)
-	return nil
 }
 
 // sortValue is the key that a resource is sorted by: of several values the primary one, else the first (RFC 7644

@@ -94,9 +94,11 @@ func quirksFor(c Caller, o Options) quirks {
 	if o.Strict {
 		return quirks{}
 	}
-	q, ok := presets[c.Preset]
-	if !ok {
-		q = tolerant
+	q := tolerant
+	if c.Preset != "" {
+		if preset, ok := presets[c.Preset]; ok {
+			q = preset
+		}
 	}
 	if o.SingleReplaceAdds && c.Preset != "standard" {
 		q.singleReplaceAdds = true

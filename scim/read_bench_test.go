@@ -49,8 +49,8 @@ func BenchmarkRead(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if found >= 0 && len(p.resources) != found {
-				b.Fatalf("found %d", len(p.resources))
+			if found >= 0 && p.n != found {
+				b.Fatalf("found %d", p.n)
 			}
 		}
 	}

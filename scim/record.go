@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -128,7 +129,7 @@ func storedSingle(a *Attribute, n *node) (Value, bool) {
 // load turns a record into a resource. What is linked is fetched from tx when it is asked for, so that the resource
 // must not outlive the transaction unless those attributes are left alone. base is the URL that locations start with.
 func (s *Service) load(tx *storage.Tx, t *ResourceType, rec storage.Record, base string) (*Resource, error) {
-	return s.examiner(tx, t, base).load(rec)
+	return newExaminer(s, tx, t, base).load(rec)
 }
 
 // unattached is load without a transaction: what is linked has no values, and references are shown as they are stored.
@@ -162,14 +163,16 @@ func (s *Service) loadDecoded(tx *storage.Tx, t *ResourceType, rec storage.Recor
 
 // attach lets r fetch what is linked from tx, of which it sees the state that the transaction sees.
 func (r *Resource) attach(s *Service, tx *storage.Tx, base string) {
-	r.load = func(a *Attribute, id string) (Value, error) {
-		ref := storage.Ref{Tenant: tx.Tenant(), Kind: r.Type.Name, ID: r.ID}
-		if a.linked {
-			return s.members(tx, ref, a, id, base)
-		}
-		return s.memberships(tx, ref, a, id, base)
-	}
+	r.load = func(a *Attribute, id string) (Value, error) { return s.linkedValues(tx, r, a, id, base, nil) }
 	r.resolve = func(a *Attribute, v Value) (Value, error) { return s.resolve(tx, a, v, base) }
+}
+
+func (s *Service) linkedValues(tx *storage.Tx, r *Resource, a *Attribute, id, base string, room *linkList) (Value, error) {
+	ref := storage.Ref{Tenant: tx.Tenant(), Kind: r.Type.Name, ID: r.ID}
+	if a.linked {
+		return s.members(tx, ref, a, id, base)
+	}
+	return s.memberships(tx, ref, a, id, base, room)
 }
 
 // examiner loads one record after the other, and makes no more garbage of it than it must: a query that no index helps reads all
@@ -179,17 +182,56 @@ type examiner struct {
 	tx     *storage.Tx
 	r      Resource
 	stored storedBody
+	links  *linkList // nil if links are rarely asked for
 }
 
-func (s *Service) examiner(tx *storage.Tx, t *ResourceType, base string) *examiner {
-	x := &examiner{s: s, tx: tx, r: Resource{Type: t, base: base}}
-	x.r.attach(s, tx, base)
+func newExaminer(s *Service, tx *storage.Tx, t *ResourceType, base string) *examiner {
+	x := &examiner{}
+	x.r.load, x.r.resolve = x.linked, x.resolved
+	x.begin(s, tx, t, base)
 	return x
+}
+
+func (x *examiner) begin(s *Service, tx *storage.Tx, t *ResourceType, base string) {
+	x.s, x.tx, x.r.Type, x.r.base = s, tx, t, base
+}
+
+// linked and resolved are what attach gives to a resource, of the one that was loaded last.
+func (x *examiner) linked(a *Attribute, id string) (Value, error) {
+	return x.s.linkedValues(x.tx, &x.r, a, id, x.r.base, x.links)
+}
+
+func (x *examiner) resolved(a *Attribute, v Value) (Value, error) {
+	return x.s.resolve(x.tx, a, v, x.r.base)
+}
+
+// examiners are those that somebody has released: a request that reads one resource needs one for a moment, and it is large.
+var examiners = sync.Pool{New: func() any {
+	x := newExaminer(nil, nil, nil, "")
+	x.links = newLinkList()
+	return x
+}}
+
+// takeExaminer returns an examiner that has to be released when nobody needs its resource any more, or to be left to the
+// collector.
+func takeExaminer(s *Service, tx *storage.Tx, t *ResourceType, base string) *examiner {
+	x, _ := examiners.Get().(*examiner)
+	x.begin(s, tx, t, base)
+	return x
+}
+
+// release gives x to the next one who takes one, who finds nothing in it but room. Neither x nor a resource of it may be used any more.
+func (x *examiner) release() {
+	spans, links := x.stored.spans, x.links
+	clear(spans)
+	links.forget()
+	*x = examiner{r: Resource{load: x.r.load, resolve: x.r.resolve}, stored: storedBody{spans: spans[:0]}, links: links}
+	examiners.Put(x)
 }
 
 // scanExaminer is examiner for a query that looks at all records and shows none of them.
 func (s *Service) scanExaminer(tx *storage.Tx, c *call, q *part) *examiner {
-	x := s.examiner(tx, q.t, c.base)
+	x := newExaminer(s, tx, q.t, c.base)
 	x.stored.onlyAsked, x.stored.asked = true, q.asks()
 	return x
 }
@@ -288,7 +330,11 @@ func schemasOf(t *ResourceType, o *Object) Value {
 func location(base string, t *ResourceType, id string) string { return base + t.Endpoint + "/" + id }
 
 // etag is the version of a resource, a weak entity tag: the same version is answered in several projections.
-func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+func etag(version uint64) string { return string(appendETag(nil, version)) }
+
+func appendETag(b []byte, version uint64) []byte {
+	return append(strconv.AppendUint(append(b, `W/"`...), version, 10), '"')
+}
 
 // Terms. A field is the attribute's path in lower case. Single-valued attributes have a term even if they have no value, so that
 // walking an index in order meets every resource: RFC 7644 section 3.4.2.3 puts those without a value last, and first

@@ -11,7 +11,7 @@ func (h *handler) list(q *request, types []*ResourceType) error {
 	f := query{filter: p.get("filter"), sortBy: p.get("sortby"), attributes: names(p.get("attributes")), excluded: names(p.get("excludedattributes")), start: 1, count: -1}
 	_, f.filtered = p.lookUp("filter")
 	if c, given := p.lookUp("cursor"); given {
-		f.cursor = &c
+		f.cursor = new(c)
 	}
 	var err error
 	if f.descending, err = descending(p.get("sortorder")); err != nil {
@@ -144,41 +144,23 @@ func searchRequest(n *node, q quirks) (query, error) {
 
 // find answers a query with a ListResponse.
 func (h *handler) find(q *request, types []*ResourceType, f query) error {
+	q.takeRoom()
 	p, err := h.s.search(q.ctx, &q.call, types, f)
 	if err != nil {
 		return err
 	}
-	b := []byte(`{"schemas":["` + listURN + `"]`)
-	if p.total >= 0 {
-		b = append(b, `,"totalResults":`...)
-		b = strconv.AppendInt(b, int64(p.total), 10)
-	}
-	b = append(b, `,"itemsPerPage":`...)
-	b = strconv.AppendInt(b, int64(len(p.resources)), 10)
-	if p.start > 0 {
-		b = append(b, `,"startIndex":`...)
-		b = strconv.AppendInt(b, int64(p.start), 10)
-	}
-	if p.next != "" {
-		b = append(append(append(b, `,"nextCursor":"`...), p.next...), '"')
-	}
-	b = append(b, `,"Resources":[`...)
-	for i, r := range p.resources {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, r...)
-	}
-	b = append(b, ']', '}')
+	b := p.list()
+	q.to = p.text
 	return q.writeTagged(b)
 }
 
 // writeTagged writes what is no resource of a version, such as a list, under an entity tag of its own, so that a client that
 // polls it learns that nothing has changed.
 func (q *request) writeTagged(b []byte) error {
-	tag := tagOf(b)
-	q.w.Header().Set("ETag", `W/"`+tag+`"`)
-	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && q.ifNoneMatch.names(tag) {
+	var room [32]byte
+	tag := string(append(appendTag(append(room[:0], `W/"`...), b), '"'))
+	q.w.Header()["Etag"] = q.value(tagValue, tag)
+	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && q.ifNoneMatch.names(tag[3:len(tag)-1]) {
 		q.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

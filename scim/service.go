@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -86,6 +87,9 @@ type call struct {
 	// pending says which kind of resource an id is going to be, in a bulk request. May be nil.
 	pending func(id string) (kind string, ok bool)
 	work    *work // of all changes of the request; nil = any
+
+	to     []byte // empty; where the body of a read is put together. nil = a new one
+	answer answer // of a read
 }
 
 // answer is what an operation on one resource came to.
@@ -432,17 +436,19 @@ const shownMore = 512
 
 // get reads one resource (RFC 7644 section 3.4.1).
 func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) {
-	var a *answer
+	a := &c.answer
 	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
 		rec, err := s.fetch(tx, c.t, id)
 		if err != nil {
 			return err
 		}
-		r, err := s.load(tx, c.t, rec, c.base)
+		x := takeExaminer(s, tx, c.t, c.base)
+		r, err := x.load(rec)
 		if err != nil {
 			return err
 		}
-		a = c.answerFor(r)
+		defer x.release() // what is answered is a copy
+		*a = c.answerFor(r)
 		if s.limited() {
 			return s.getLimited(c, r, a)
 		}
@@ -453,7 +459,7 @@ func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) 
 			a.unchanged = true
 			return nil
 		}
-		a.body, err = appendResource(make([]byte, 0, len(rec.Body)+shownMore), r, &c.shown)
+		a.body, err = appendResource(slices.Grow(c.to, len(rec.Body)+shownMore), r, &c.shown)
 		return err
 	})
 	return a, err
@@ -462,7 +468,7 @@ func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) 
 // getLimited is get for a caller with a Limit. The version of the record would tell of changes of what is hidden; so the
 // entity tag is that of the text that is shown.
 func (s *Service) getLimited(c *call, r *Resource, a *answer) (err error) {
-	if a.body, err = appendResource(nil, r, &c.shown); err != nil {
+	if a.body, err = appendResource(c.to, r, &c.shown); err != nil {
 		return err
 	}
 	tag := tagOf(a.body)
@@ -506,8 +512,13 @@ func (s *Service) putBody(tx *storage.Tx, t *ResourceType, ref storage.Ref, stam
 	return s.taken(t, err)
 }
 
-func (c *call) answerFor(r *Resource) *answer {
-	return &answer{id: r.ID, location: r.location(c.base), etag: etag(r.Stamp.Version)}
+func (c *call) answerFor(r *Resource) answer {
+	var room [256]byte
+	b := appendETag(room[:0], r.Stamp.Version)
+	tag := len(b)
+	both := string(append(append(append(append(b, c.base...), r.Type.Endpoint...), '/'), r.ID...)) // in one allocation
+	r.where = both[tag:]
+	return answer{id: r.ID, location: r.where, etag: both[:tag]}
 }
 
 // written answers for a resource that has just been stored. What belongs to it is told as it was stored; what is linked is
@@ -518,7 +529,7 @@ func (s *Service) written(ctx context.Context, c *call, rec storage.Record, alon
 	r, err := unattached(c.t, rec, c.base)
 	a := c.answerFor(r)
 	if c.quiet {
-		return a, nil
+		return &a, nil
 	}
 	show := func() (err error) {
 		a.body, err = appendResource(make([]byte, 0, len(rec.Body)+shownMore), r, &c.shown)
@@ -537,7 +548,7 @@ func (s *Service) written(ctx context.Context, c *call, rec storage.Record, alon
 	if err != nil {
 		return nil, &Error{Status: http.StatusServiceUnavailable, Detail: "the change was made, but it cannot be shown; read the resource before sending it again", Err: err}
 	}
-	return a, nil
+	return &a, nil
 }
 
 // takeLinked takes the values of linked attributes out of what a client sent.

@@ -2,6 +2,7 @@ package scim
 
 import (
 	"bytes"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -173,12 +174,22 @@ func appendMeta(b []byte, r *Resource, p *projection, all bool) (_ []byte, n int
 		case "lastModified":
 			b = appendTime(b, r.Stamp.Modified)
 		case "location":
-			b = appendText(b, r.location(r.base))
+			b = r.appendLocation(b)
 		case "version":
-			b = appendText(b, etag(r.Stamp.Version))
+			b = strconv.AppendUint(append(b, `"W/\"`...), r.Stamp.Version, 10)
+			b = append(b, `\""`...)
 		}
 	}
 	return append(b, '}'), n
+}
+
+// appendLocation appends where the resource is found, without putting it together first if it is plain.
+func (r *Resource) appendLocation(b []byte) []byte {
+	if r.where == "" && plainText(r.base) && plainText(r.Type.Endpoint) && plainText(r.ID) {
+		b = append(append(append(b, '"'), r.base...), r.Type.Endpoint...)
+		return append(append(append(b, '/'), r.ID...), '"')
+	}
+	return appendText(b, r.location(r.base))
 }
 
 // appendTime appends a time in timeForm, as Time.AppendFormat does, which reads the form anew each time.

@@ -38,10 +38,13 @@ func takeApart(t *ResourceType, text []byte) (b *storedBody, ok bool) {
 
 // take makes b that of another body, which takeApart says more of.
 func (b *storedBody) take(t *ResourceType, text []byte) (ok bool) {
-	if b.text = text; b.spans == nil {
-		b.spans = make([]span, len(t.root.Sub))
+	b.text = text
+	if n := len(t.root.Sub); n <= cap(b.spans) {
+		b.spans = b.spans[:n]
+		clear(b.spans)
+	} else {
+		b.spans = make([]span, n)
 	}
-	clear(b.spans)
 	left := len(b.asked)
 	if b.asked != nil && left == 0 {
 		return true

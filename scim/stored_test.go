@@ -153,7 +153,7 @@ func TestStoredIsShownAsDecoded(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Fatalf("stored\n%s\nshown    %s\ndecoded  %s", rec.Body, got, want)
 			}
-			x := h.service.examiner(tx, typ, "https://scim.example/scim/v2")
+			x := newExaminer(h.service, tx, typ, "https://scim.example/scim/v2")
 			x.stored.onlyAsked = true
 			for _, a := range typ.root.Sub {
 				if a.linked || a.derived {

@@ -27,7 +27,12 @@ const (
 // work is what a request may still do. Nil counts nothing.
 type work struct{ left, most int }
 
-func newWork(most int) *work { return &work{most, most} }
+func stepsOf(most int) work { return work{most, most} }
+
+func newWork(most int) *work {
+	w := stepsOf(most)
+	return &w
+}
 
 // do takes n steps and says whether there were as many.
 func (w *work) do(n int) bool {
@@ -48,7 +53,7 @@ var (
 )
 
 // queryWork is what one query may do.
-func (s *Service) queryWork() *work { return newWork(max(s.o.MaxScan, 10_000) * perExamined) }
+func (s *Service) queryWork() work { return stepsOf(max(s.o.MaxScan, 10_000) * perExamined) }
 
 // tooMuch refuses a query that has taken all its steps; other errors pass.
 func tooMuch(err error) error {

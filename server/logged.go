@@ -123,7 +123,8 @@ func loggedParameters(query string) string {
 	if query == "" {
 		return ""
 	}
-	var names []string
+	var room [4]string
+	names := room[:0]
 	for pair := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		if pair == "" {
