@@ -11,7 +11,7 @@ import (
 // What is written as loops is the same as what these expressions say, for texts that look like what is meant and a little off.
 func TestLoggedIsWhatItSays(t *testing.T) {
 	var (
-		segment = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|urn:[A-Za-z0-9.:]{1,100}|(?i:scim|v[0-9]|users|groups|schemas|resourcetypes|serviceproviderconfig|bulk|me|\.search|healthz|readyz|oauth|token|\.well-known|oauth-authorization-server)|)$`)
+		segment = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|urn:[A-Za-z0-9.:]{1,100}|(?i:scim|v[0-9]|users|groups|schemas|resourcetypes|serviceproviderconfig|bulk|me|\.search|healthz|readyz|oauth|token|\.well-known|oauth-authorization-server|console|sign-in|sign-out|static|connect|light|mapping|activity|tokens|tenants|backups|health|t|rotate|revoke)|)$`)
 		trace   = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 		agent   = regexp.MustCompile(`^[A-Za-z0-9 ./;:,()+-]*`)
 		id      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
