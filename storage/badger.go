@@ -46,6 +46,7 @@ type badgerEngine struct {
 	db    *badger.DB
 	dir   string
 	files *mapped
+	hot   *hotRows
 
 	// The engine numbers its commits itself. Where Badger does, whoever begins to read waits for the commit under way, which is
 	// a disk sync away.
@@ -122,7 +123,7 @@ func openBadgerWith(o badger.Options, name string) (*badgerEngine, error) {
 		return nil, openError(name, err)
 	}
 	db.SetDiscardTs(last)
-	return &badgerEngine{db: db, dir: o.Dir, files: files, last: last, next: last + 1, readers: map[uint64]int{}}, nil
+	return &badgerEngine{db: db, dir: o.Dir, files: files, hot: newHotRows(), last: last, next: last + 1, readers: map[uint64]int{}}, nil
 }
 
 func openManaged(o badger.Options) (db *badger.DB, last uint64, err error) {
@@ -169,7 +170,7 @@ func (e *badgerEngine) View(ctx context.Context, fn func(Reader) error) error {
 	defer e.endRead(at)
 	txn := e.db.NewTransactionAt(at, false)
 	defer txn.Discard()
-	return fn(badgerReader{ctx, txn})
+	return fn(badgerReader{ctx, txn, e.hot})
 }
 
 func (e *badgerEngine) beginRead() uint64 {
@@ -197,7 +198,7 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	defer e.endRead(at)
 	snapshot := e.db.NewTransactionAt(at, false)
 	defer snapshot.Discard()
-	o := newOverlay(badgerReader{ctx, snapshot})
+	o := newOverlay(badgerReader{ctx, snapshot, e.hot})
 	o.maxRows, o.maxBytes, o.maxValue = e.db.MaxBatchCount()-2, e.db.MaxBatchSize()-2*rowCost, maxBadgerValue
 	if err := fn(o); err != nil || o.rows.len() == 0 {
 		return err
@@ -220,6 +221,12 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	commit := e.next
 	e.next++
 	e.mu.Unlock()
+	o.rows.ascend(nil, func(w writtenRow) bool {
+		if isHot(w.key) {
+			e.hot.wrote(w.key, commit)
+		}
+		return true
+	})
 	if err := txn.CommitAt(commit, nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
@@ -314,6 +321,7 @@ func ignoreGone(err error) error {
 type badgerReader struct {
 	ctx context.Context
 	txn *badger.Txn
+	hot *hotRows
 }
 
 // Share implements [Sharer]: nothing in a transaction of Badger changes that only reads.
@@ -321,6 +329,20 @@ func (r badgerReader) Share() Reader { return r }
 
 // Get implements [Reader].
 func (r badgerReader) Get(key []byte) (value []byte, err error) {
+	if !isHot(key) {
+		return r.find(key)
+	}
+	if value, ok := r.hot.get(key, r.txn.ReadTs()); ok {
+		return value, nil
+	}
+	if value, err = r.find(key); err == nil {
+		r.hot.keep(key, value, r.txn.ReadTs())
+	}
+	return value, err
+}
+
+// find is Get out of the engine.
+func (r badgerReader) find(key []byte) (value []byte, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {

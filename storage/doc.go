@@ -10,7 +10,7 @@
 //	sweep.go      the links of a deleted record that had too many for one transaction
 //	keys.go       how rows are named       row.go  how they are written
 //	overlay.go    writes that are not yet in the engine, seen as if they were
-//	memory.go     an engine in memory      badger.go  the engine on disk
+//	memory.go     an engine in memory      badger.go  the engine on disk      hotrows.go  records that it has read a moment ago
 //	buildmemory_unix.go  where it has the memory from that it builds tables in
 //	mapped.go     the files that the engine on disk maps, which have their blocks before it writes
 //	dir.go        OpenDir: lock, seal, engine and store of a data directory      seal.go  the seal

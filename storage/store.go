@@ -302,6 +302,19 @@ func (s *Store) View(ctx context.Context, tenant string, fn func(*Tx) error) err
 	})
 }
 
+// Ahead reads a record that an Update is about to ask for, on the goroutine of whoever calls it: the engine may then know the row when
+// the committer comes to it, for whom everybody else waits. Whether there is one, and what is wrong with it, is for the Update to find.
+func (s *Store) Ahead(ctx context.Context, tenant, kind, id string) {
+	ref := Ref{tenant, kind, id}
+	if ref.check() != nil {
+		return
+	}
+	_ = s.view(ctx, func(r Reader) error {
+		_, err := r.Get(recordKey(ref))
+		return err
+	})
+}
+
 func (s *Store) view(ctx context.Context, fn func(Reader) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
