@@ -289,6 +289,9 @@ type edit struct {
 func (s *Service) change(ctx context.Context, c *call, id, op string, looked []bool, fn func(*edit) error) (*answer, error) {
 	var done storage.Record
 	spent := 0 // by a try that is made again
+	if !c.work.over() {
+		s.store.Ahead(ctx, c.caller.Tenant, c.t.Name, id)
+	}
 	err := s.update(ctx, c, func(tx *storage.Tx) error {
 		if c.work.over() { // before more of it is read
 			return c.work.refuse()
