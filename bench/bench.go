@@ -152,9 +152,25 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 			return r.report, fmt.Errorf("%s: %w", s.name, err)
 		}
 		r.step++
+		if err := r.settle(ctx); err != nil {
+			return r.report, err
+		}
 	}
 	o.Progress("done", 1)
 	return r.report, nil
+}
+
+// settle waits until what a scenario has left to be merged is merged, so that the next one is measured for itself, and says in the table
+// how long that took.
+func (r *run) settle(ctx context.Context) error {
+	if r.server == nil {
+		return nil
+	}
+	took, err := r.server.settle(ctx)
+	if err == nil && took >= time.Second {
+		r.add(Result{Name: "until that was merged", Value: took.Round(100 * time.Millisecond).String()})
+	}
+	return err
 }
 
 // part tells how far the scenario under way is.

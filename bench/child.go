@@ -190,6 +190,50 @@ func (c *child) kill() error {
 	return err
 }
 
+// settle waits until the process has nothing left to do, two minutes at most: what was written is merged for a while afterwards. It returns how
+// long that took, 0 where the system does not tell what a process does.
+func (c *child) settle(ctx context.Context) (time.Duration, error) {
+	const look, idle = 500 * time.Millisecond, 0.04 // of one processor
+	begin := time.Now()
+	for before, ok := c.cpu(); ok && time.Since(begin) < patience; {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(look):
+		}
+		now, there := c.cpu()
+		if now-before <= time.Duration(idle*float64(look)) {
+			return time.Since(begin) - look, nil
+		}
+		before, ok = now, there
+	}
+	return time.Since(begin), nil
+}
+
+// clockTick is the unit of /proc/PID/stat; the kernel has told programs a hundredth of a second for as long as anybody looks.
+const clockTick = 10 * time.Millisecond
+
+// cpu returns how much processor time the process has used; ok is false if the system does not tell.
+func (c *child) cpu() (used time.Duration, ok bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+	if err != nil {
+		return 0, false
+	}
+	// Behind the name, in parentheses, which may hold anything: the state is field 3, and 14 and 15 are the ticks as user and system.
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, false
+	}
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		used += time.Duration(n) * clockTick
+	}
+	return used, true
+}
+
 // memory returns the bytes of memory that are the process's own now, without pages of files, which the system takes back
 // when it needs them. 0 means that the system does not tell.
 func (c *child) memory() int64 {

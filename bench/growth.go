@@ -174,7 +174,7 @@ func (s *state) members(ctx context.Context, r *run) error {
 	r.report.Serves.GroupSize = len(s.ids)
 	r.add(Result{Name: fmt.Sprintf("one member of a group of %d", len(s.ids)), Conns: 1, P50: large, P99: samples[1].at(0.99), Memory: r.server.peak(),
 		Limit: "a group of 10: " + Short(little), Ratio: ratio, Lower: true, Goal: "<= 1.2", Met: ratio <= 1.2})
-	return nil
+	return s.busyMix(ctx, r)
 }
 
 const (
