@@ -38,9 +38,13 @@ const (
 	blockSize = 8 << 10
 )
 
-// baseLevel is how large the level grows that tables in memory are merged into. As soon as the lowest level has ten times that, Badger
-// puts another level between the two, which each row is then merged through as well (docs/decisions/0101-a-larger-base-level.md).
-const baseLevel = 64 << 20
+// baseLevel is how large the level grows that tables in memory are merged into, and levelGrowth how many times as large each level is as
+// the one above it. As soon as the lowest level has levelGrowth times the base level, Badger puts another level between the two, which each row
+// is then merged through as well (docs/decisions/0101-a-larger-base-level.md, 0106-levels-of-six.md).
+const (
+	baseLevel   = 64 << 20
+	levelGrowth = 6
+)
 
 type badgerEngine struct {
 	db    *badger.DB
@@ -78,6 +82,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithNumLevelZeroTablesStall(12).
 		WithBaseTableSize(tableSize).
 		WithBaseLevelSize(baseLevel).
+		WithLevelSizeMultiplier(levelGrowth).
 		WithBlockCacheSize(36 << 20).
 		WithBlockSize(blockSize).
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
