@@ -183,6 +183,11 @@ type examiner struct {
 	r      Resource
 	stored storedBody
 	links  *linkList // nil if links are rarely asked for
+
+	// Of get, which has its transaction call a function that was made once.
+	c    *call
+	id   string
+	view func(*storage.Tx) error // is read
 }
 
 func newExaminer(s *Service, tx *storage.Tx, t *ResourceType, base string) *examiner {
@@ -208,7 +213,7 @@ func (x *examiner) resolved(a *Attribute, v Value) (Value, error) {
 // examiners are those that somebody has released: a request that reads one resource needs one for a moment, and it is large.
 var examiners = sync.Pool{New: func() any {
 	x := newExaminer(nil, nil, nil, "")
-	x.links = newLinkList()
+	x.links, x.view = newLinkList(), x.read
 	return x
 }}
 
@@ -222,10 +227,10 @@ func takeExaminer(s *Service, tx *storage.Tx, t *ResourceType, base string) *exa
 
 // release gives x to the next one who takes one, who finds nothing in it but room. Neither x nor a resource of it may be used any more.
 func (x *examiner) release() {
-	spans, links := x.stored.spans, x.links
+	spans, links, view := x.stored.spans, x.links, x.view
 	clear(spans)
 	links.forget()
-	*x = examiner{r: Resource{load: x.r.load, resolve: x.r.resolve}, stored: storedBody{spans: spans[:0]}, links: links}
+	*x = examiner{r: Resource{load: x.r.load, resolve: x.r.resolve}, stored: storedBody{spans: spans[:0]}, links: links, view: view}
 	examiners.Put(x)
 }
 

@@ -128,7 +128,7 @@ func TestReleasedExaminer(t *testing.T) {
 	h.group("Ops", ada)
 	h.ask("GET", "/Users/"+ada, "").want(200)
 	x := takeExaminer(nil, nil, nil, "")
-	if x.r.ID != "" || x.r.where != "" || x.r.stored != nil || x.r.Object != nil || x.stored.text != nil || len(x.stored.spans) > 0 || len(x.links.links) > 0 {
+	if x.r.ID != "" || x.r.where != "" || x.r.stored != nil || x.r.Object != nil || x.c != nil || x.id != "" || x.tx != nil || x.stored.text != nil || len(x.stored.spans) > 0 || len(x.links.links) > 0 {
 		t.Errorf("%+v", x)
 	}
 	for _, s := range x.stored.spans[:cap(x.stored.spans)] {

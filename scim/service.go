@@ -439,33 +439,38 @@ const shownMore = 512
 
 // get reads one resource (RFC 7644 section 3.4.1).
 func (s *Service) get(ctx context.Context, c *call, id string) (*answer, error) {
-	a := &c.answer
-	err := s.store.View(ctx, c.caller.Tenant, func(tx *storage.Tx) error {
-		rec, err := s.fetch(tx, c.t, id)
-		if err != nil {
-			return err
-		}
-		x := takeExaminer(s, tx, c.t, c.base)
-		r, err := x.load(rec)
-		if err != nil {
-			return err
-		}
-		defer x.release() // what is answered is a copy
-		*a = c.answerFor(r)
-		if s.limited() {
-			return s.getLimited(c, r, a)
-		}
-		if c.ifMatch.given && !c.ifMatch.holds(rec.Version) {
-			return c.stale(rec.Version)
-		}
-		if c.ifNoneMatch.given && c.ifNoneMatch.holds(rec.Version) {
-			a.unchanged = true
-			return nil
-		}
-		a.body, err = appendResource(slices.Grow(c.to, len(rec.Body)+shownMore), r, &c.shown)
+	x := takeExaminer(s, nil, c.t, c.base)
+	defer x.release() // what is answered is a copy
+	x.c, x.id = c, id
+	err := s.store.View(ctx, c.caller.Tenant, x.view)
+	return &c.answer, err
+}
+
+// read is what get does inside a transaction.
+func (x *examiner) read(tx *storage.Tx) error {
+	s, c, a := x.s, x.c, &x.c.answer
+	x.tx = tx
+	rec, err := s.fetch(tx, c.t, x.id)
+	if err != nil {
 		return err
-	})
-	return a, err
+	}
+	r, err := x.load(rec)
+	if err != nil {
+		return err
+	}
+	*a = c.answerFor(r)
+	if s.limited() {
+		return s.getLimited(c, r, a)
+	}
+	if c.ifMatch.given && !c.ifMatch.holds(rec.Version) {
+		return c.stale(rec.Version)
+	}
+	if c.ifNoneMatch.given && c.ifNoneMatch.holds(rec.Version) {
+		a.unchanged = true
+		return nil
+	}
+	a.body, err = appendResource(slices.Grow(c.to, len(rec.Body)+shownMore), r, &c.shown)
+	return err
 }
 
 // getLimited is get for a caller with a Limit. The version of the record would tell of changes of what is hidden; so the

@@ -165,10 +165,10 @@ func (s *Server) tapped(next http.Handler) http.Handler {
 func (s *Server) contact(r *http.Request, o *observation, in *tee) {
 	log, out := s.house.log, &o.tap
 	if out.status < 400 {
-		log.Contact(o.token, o.tenant, o.source.client, r.UserAgent(), outcome(r))
+		log.Contact(o.token, o.tenant, o.source.client, agentOf(r), outcome(r))
 		return
 	}
-	log.Contact(o.token, o.tenant, o.source.client, r.UserAgent(), activity.Refused)
+	log.Contact(o.token, o.tenant, o.source.client, agentOf(r), activity.Refused)
 	if !log.Keeps() || o.tooFast {
 		return
 	}
@@ -187,7 +187,7 @@ func (s *Server) contact(r *http.Request, o *observation, in *tee) {
 func (s *Server) toldRequest(r *http.Request, o *observation) *activity.Request {
 	return &activity.Request{
 		Time: s.o.Clock(), ID: o.id, Token: o.token, TokenName: o.name, Tenant: o.tenant, Client: o.source.client, Method: r.Method,
-		Path: r.URL.EscapedPath(), Agent: r.UserAgent(), Status: o.tap.status, Duration: time.Since(o.begin),
+		Path: r.URL.EscapedPath(), Agent: agentOf(r), Status: o.tap.status, Duration: time.Since(o.begin),
 	}
 }
 

@@ -104,6 +104,6 @@ func (s *Server) seen(r *http.Request, o *observation, status int) {
 	}
 	s.console.Observe(console.Request{
 		Time: s.o.Clock(), ID: o.id, Method: r.Method, Path: r.URL.Path, Filtered: filtered(r.URL.RawQuery), Status: status, Detail: o.refused,
-		Token: o.token, Tenant: o.tenant, Credentials: r.Header.Get("Authorization") != "", Agent: r.UserAgent(), Client: client(r),
+		Token: o.token, Tenant: o.tenant, Credentials: first(r.Header["Authorization"]) != "", Agent: agentOf(r), Client: o.source.client,
 	})
 }

@@ -128,10 +128,10 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, took time.Dur
 	if o.token != "" {
 		attrs = append(attrs, slog.String("token", o.token), slog.String("tenant", o.tenant))
 	}
-	if agent := loggedAgent(r.UserAgent()); agent != "" {
+	if agent := loggedAgent(agentOf(r)); agent != "" {
 		attrs = append(attrs, slog.String("agent", agent))
 	}
-	if trace := traceID(r.Header.Get("Traceparent")); trace != "" {
+	if trace := traceID(first(r.Header["Traceparent"])); trace != "" {
 		attrs = append(attrs, slog.String("trace", trace))
 	}
 	if aborted {
@@ -147,13 +147,24 @@ func (s *Server) log(r *http.Request, o *observation, out *writer, took time.Dur
 	_ = handler.Handle(ctx, line) // there is nowhere to tell that a log cannot be written
 }
 
+// first returns the first value of a header, "" if there is none: http.Header.Get for a name that is known to have its form, which Get
+// would make of it for each request.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+func agentOf(r *http.Request) string { return first(r.Header["User-Agent"]) }
+
 var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // requestID takes the id that the client, or a proxy, has given the request, so that it can be found in their logs too; or
 // makes one.
 func requestID(r *http.Request) string {
-	if ids := r.Header[requestIDHeader]; len(ids) > 0 && wellFormedID(ids[0]) && !strings.Contains(ids[0], "scimbox_") {
-		return ids[0]
+	if id := first(r.Header[requestIDHeader]); wellFormedID(id) && !strings.Contains(id, "scimbox_") {
+		return id
 	}
 	return newRequestID()
 }
