@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -21,7 +22,7 @@ type gate struct {
 	mu      sync.Mutex
 	open    int
 	from    map[netip.Prefix]int
-	idle    queue     // the one that has been idle for longest first
+	idle    list.List // of *conn, the one that has been idle for longest first
 	turned  int       // away since the last word about it
 	away    int64     // in all
 	silence time.Time // until which not to speak about it again
@@ -42,45 +43,8 @@ type conn struct {
 	net.Conn
 	g    *gate
 	key  netip.Prefix
+	rest *list.Element // in idle, nil = not idle
 	gone bool
-
-	idle          bool // in the queue of its gate
-	before, after *conn
-}
-
-// queue is a list of connections that lead to each other: each request leaves and enters it, and none makes garbage of that.
-type queue struct{ first, last *conn }
-
-// push puts c at the end, unless it is in the queue.
-func (q *queue) push(c *conn) {
-	if c.idle {
-		return
-	}
-	c.idle, c.before = true, q.last
-	if q.last == nil {
-		q.first = c
-	} else {
-		q.last.after = c
-	}
-	q.last = c
-}
-
-// remove takes c out, if it is in the queue.
-func (q *queue) remove(c *conn) {
-	if !c.idle {
-		return
-	}
-	if c.before == nil {
-		q.first = c.after
-	} else {
-		c.before.after = c.after
-	}
-	if c.after == nil {
-		q.last = c.before
-	} else {
-		c.after.before = c.before
-	}
-	c.idle, c.before, c.after = false, nil, nil
 }
 
 // Close closes the connection and makes its room free.
@@ -153,8 +117,8 @@ func (g *gate) admit(c net.Conn) *conn {
 
 // longestIdle takes a connection out of the count, so that it can be closed.
 func (g *gate) longestIdle(is func(*conn) bool) *conn {
-	for c := g.idle.first; c != nil; c = c.after {
-		if is(c) {
+	for e := g.idle.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); is(c) {
 			g.remove(c)
 			return c
 		}
@@ -200,7 +164,10 @@ func (g *gate) remove(c *conn) {
 			delete(g.from, c.key)
 		}
 	}
-	g.idle.remove(c)
+	if c.rest != nil {
+		g.idle.Remove(c.rest)
+		c.rest = nil
+	}
 }
 
 // state is http.Server.ConnState: it learns which connections are idle, that is, between two requests.
@@ -216,10 +183,11 @@ func (g *gate) state(nc net.Conn, state http.ConnState) {
 	defer g.mu.Unlock()
 	switch {
 	case c.gone:
-	case state == http.StateIdle:
-		g.idle.push(c)
-	default:
-		g.idle.remove(c)
+	case state == http.StateIdle && c.rest == nil:
+		c.rest = g.idle.PushBack(c)
+	case state != http.StateIdle && c.rest != nil:
+		g.idle.Remove(c.rest)
+		c.rest = nil
 	}
 }
 
