@@ -94,11 +94,9 @@ func quirksFor(c Caller, o Options) quirks {
 	if o.Strict {
 		return quirks{}
 	}
-	q := tolerant
-	if c.Preset != "" {
-		if preset, ok := presets[c.Preset]; ok {
-			q = preset
-		}
+	q, ok := presets[c.Preset]
+	if !ok {
+		q = tolerant
 	}
 	if o.SingleReplaceAdds && c.Preset != "standard" {
 		q.singleReplaceAdds = true
