@@ -52,12 +52,13 @@ func (p *page) list() []byte {
 		head = append(append(append(head, `,"nextCursor":"`...), p.next...), '"')
 	}
 	head = append(head, `,"Resources":[`...)
-	p.text = append(p.text, "]}"...)
-	if spare := headRoom - len(head); spare >= 0 {
-		copy(p.text[spare:], head)
-		return p.text[spare:]
+	spare := headRoom - len(head)
+	if spare < 0 {
+		return slices.Concat(head, p.resources(), []byte("]}"))
 	}
-	return slices.Concat(head, p.text[headRoom:])
+	p.text = append(p.text, "]}"...)
+	copy(p.text[spare:], head)
+	return p.text[spare:]
 }
 
 // showOn adds a resource to a page.
