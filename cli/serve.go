@@ -52,10 +52,11 @@ func (a *app) serve(cmd *cobra.Command, hurry context.Context, c *config.Loaded,
 	setPlaces(a.Env)
 	kept := setCollector(a.Env)
 	defer runtime.KeepAlive(kept)
-	if soft := limitMemory(a.Env, os.DirFS("/"), int64(len(kept))); soft > 0 {
+	soft := limitMemory(a.Env, os.DirFS("/"), int64(len(kept)))
+	if soft > 0 {
 		log.Info("memory is limited by the system; garbage is collected so that it suffices", "heap", soft)
 	}
-	s, err := server.Open(ctx, server.Options{Config: c.Config, Version: a.Version, Logger: log, AcceptDataLoss: accept})
+	s, err := server.Open(ctx, server.Options{Config: c.Config, Version: a.Version, Logger: log, AcceptDataLoss: accept, Memory: soft})
 	if err != nil {
 		return err
 	}

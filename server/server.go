@@ -75,6 +75,7 @@ type Options struct {
 	Logger         *slog.Logger     // nil = discard
 	Clock          func() time.Time // nil = time.Now
 	AcceptDataLoss bool             // open the store although its seal says that data are missing
+	Memory         int64            // what the system lets the process have, in bytes; 0 = as much as there is
 
 	openStore func(ctx context.Context, dir string, o storage.Options) (*storage.Store, error) // nil = storage.OpenDir
 	freeSpace func(dir string) (int64, error)                                                  // on the disk, nil = as the system says
@@ -174,6 +175,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err = s.tellHeld(ctx); err != nil {
 		return err
 	}
+	s.house.keepRows()
 	s.house.startBackups()
 	// Last, because a secret that was made and then not shown is lost.
 	return s.firstStart(ctx)

@@ -33,6 +33,7 @@ type House struct {
 
 	keeper      *backup.Keeper
 	stopBackups func() // nil: none are made by themselves
+	stopKeeping func() // nil: no rows are kept in memory
 }
 
 // OpenHouse opens the store of the data directory, which it makes if there is none. An error says who holds the store, if
@@ -75,6 +76,32 @@ func (h *House) serve(s *scim.Service) {
 	h.log = activity.Open(h.o.Config.Data, h.o.activityOptions(s.Types()))
 }
 
+// rowMemory is what rows of the store may take in memory, in bytes, and leastRowMemory below which it is not worth to keep any.
+const (
+	rowMemory      = 64 << 20
+	leastRowMemory = 32 << 20
+)
+
+// keepRows begins to keep rows in memory, as many as fit into an eighth of what the process may have.
+func (h *House) keepRows() {
+	size := int64(rowMemory)
+	if h.o.Memory > 0 {
+		size = min(size, h.o.Memory/8)
+	}
+	if size < leastRowMemory {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	h.stopKeeping = func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		if err := h.Store.KeepRows(ctx, size); err != nil && ctx.Err() == nil {
+			h.o.Logger.Warn("rows of the store could not be read ahead; each is read when it is asked for", "error", err)
+		}
+	}()
+}
+
 // minFree says how the configuration's words are the store's: nothing needed is a negative number there.
 func minFree(c config.Config) int64 {
 	if c.Storage.MinFree.Bytes == 0 {
@@ -98,6 +125,9 @@ func validLimit(schemas string) func(types, attributes string) error {
 func (h *House) Close() error {
 	if h.stopBackups != nil {
 		h.stopBackups()
+	}
+	if h.stopKeeping != nil {
+		h.stopKeeping()
 	}
 	return errors.Join(h.log.Close(), h.Tokens.Close(), h.Store.Close())
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
@@ -51,6 +52,8 @@ type badgerEngine struct {
 	dir   string
 	files *mapped
 	hot   *hotRows
+
+	packed atomic.Pointer[packedRows] // nil until somebody calls keepRows
 
 	// The engine numbers its commits itself. Where Badger does, whoever begins to read waits for the commit under way, which is
 	// a disk sync away.
@@ -171,11 +174,10 @@ func (e *badgerEngine) View(ctx context.Context, fn func(Reader) error) error {
 	if e.db.IsClosed() {
 		return ErrClosed
 	}
-	at := e.beginRead()
-	defer e.endRead(at)
-	txn := e.db.NewTransactionAt(at, false)
-	defer txn.Discard()
-	return fn(badgerReader{ctx, txn, e.hot})
+	r := &badgerReader{ctx: ctx, e: e, at: e.beginRead()}
+	defer e.endRead(r.at)
+	defer r.discard()
+	return fn(r)
 }
 
 func (e *badgerEngine) beginRead() uint64 {
@@ -201,9 +203,9 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	}
 	at := e.beginRead()
 	defer e.endRead(at)
-	snapshot := e.db.NewTransactionAt(at, false)
-	defer snapshot.Discard()
-	o := newOverlay(badgerReader{ctx, snapshot, e.hot})
+	snapshot := &badgerReader{ctx: ctx, e: e, at: at}
+	defer snapshot.discard()
+	o := newOverlay(snapshot)
 	o.maxRows, o.maxBytes, o.maxValue = e.db.MaxBatchCount()-2, e.db.MaxBatchSize()-2*rowCost, maxBadgerValue
 	if err := fn(o); err != nil || o.rows.len() == 0 {
 		return err
@@ -226,9 +228,13 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	commit := e.next
 	e.next++
 	e.mu.Unlock()
+	packed := e.packed.Load()
 	o.rows.ascend(nil, func(w writtenRow) bool {
 		if isHot(w.key) {
 			e.hot.wrote(w.key, commit)
+		}
+		if key := keptBy(w.key); packed != nil && key != nil {
+			packed.wrote(key, commit)
 		}
 		return true
 	})
@@ -263,6 +269,7 @@ func (e *badgerEngine) refuses() error {
 // Close implements [Engine]. A *SpaceError says that there was no room for the table that Badger makes of what it has in memory. The
 // directory is then as after a crash, and this process keeps it until it ends. So it is after a *DamageError: closing merges tables.
 func (e *badgerEngine) Close() error {
+	e.packed.Load().close()
 	return e.files.unlessStuck(func() error { return errors.Join(e.db.Close(), e.files.close()) })
 }
 
@@ -323,31 +330,63 @@ func ignoreGone(err error) error {
 	return err
 }
 
+// badgerReader reads what one commit has left.
 type badgerReader struct {
 	ctx context.Context
-	txn *badger.Txn
-	hot *hotRows
+	e   *badgerEngine
+	at  uint64
+	own *badger.Txn // nil until something is asked of the engine that is not kept
+}
+
+func (r *badgerReader) txn() *badger.Txn {
+	if r.own == nil {
+		r.own = r.e.db.NewTransactionAt(r.at, false)
+	}
+	return r.own
+}
+
+func (r *badgerReader) discard() {
+	if r.own != nil {
+		r.own.Discard()
+	}
 }
 
 // Share implements [Sharer]: nothing in a transaction of Badger changes that only reads.
-func (r badgerReader) Share() Reader { return r }
+func (r *badgerReader) Share() Reader {
+	return &badgerReader{ctx: r.ctx, e: r.e, at: r.at, own: r.txn()}
+}
 
 // Get implements [Reader].
-func (r badgerReader) Get(key []byte) (value []byte, err error) {
+func (r *badgerReader) Get(key []byte) (value []byte, err error) {
+	p := r.e.packed.Load()
+	if p == nil || keptBy(key) == nil {
+		return r.lookUp(key)
+	}
+	if value, ok := p.get(key, r.at); ok {
+		return value, nil
+	}
+	if value, err = r.lookUp(key); err == nil && p.wanted(key) {
+		p.keep(key, value, r.at)
+	}
+	return value, err
+}
+
+// lookUp is Get of what is not kept packed.
+func (r *badgerReader) lookUp(key []byte) (value []byte, err error) {
 	if !isHot(key) {
 		return r.find(key)
 	}
-	if value, ok := r.hot.get(key, r.txn.ReadTs()); ok {
+	if value, ok := r.e.hot.get(key, r.at); ok {
 		return value, nil
 	}
 	if value, err = r.find(key); err == nil {
-		r.hot.keep(key, value, r.txn.ReadTs())
+		r.e.hot.keep(key, value, r.at)
 	}
 	return value, err
 }
 
 // find is Get out of the engine.
-func (r badgerReader) find(key []byte) (value []byte, err error) {
+func (r *badgerReader) find(key []byte) (value []byte, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -356,7 +395,7 @@ func (r badgerReader) find(key []byte) (value []byte, err error) {
 			}
 		}
 	}()
-	item, err := r.txn.Get(key)
+	item, err := r.txn().Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, ErrNotFound
 	}
@@ -377,7 +416,25 @@ func valueOf(item *badger.Item) (value []byte, err error) {
 }
 
 // Scan implements [Reader].
-func (r badgerReader) Scan(span Range) iter.Seq2[Item, error] {
+func (r *badgerReader) Scan(span Range) iter.Seq2[Item, error] {
+	p, of := r.e.packed.Load(), listOf(span)
+	if p == nil || of == nil {
+		return r.scan(span)
+	}
+	return func(yield func(Item, error) bool) {
+		switch list, ok, err := p.list(r, of); {
+		case err != nil:
+			yield(Item{}, err)
+		case ok:
+			scanListed(list, of, span, yield)
+		default:
+			r.scan(span)(yield)
+		}
+	}
+}
+
+// scan is Scan out of the engine.
+func (r *badgerReader) scan(span Range) iter.Seq2[Item, error] {
 	return func(give func(Item, error) bool) {
 		giving := false
 		yield := func(it Item, err error) bool {
@@ -402,7 +459,7 @@ func (r badgerReader) Scan(span Range) iter.Seq2[Item, error] {
 		if !span.Reverse {
 			o.Prefix = commonPrefix(span.Start, span.End) // lets Badger leave out tables
 		}
-		it := r.txn.NewIterator(o)
+		it := r.txn().NewIterator(o)
 		defer it.Close()
 		from := span.Start
 		if span.Reverse {

@@ -26,8 +26,13 @@ func TestModelMemory(t *testing.T) {
 	})
 }
 
-func TestModelDirectory(t *testing.T) {
-	storagetest.Rounds(t, 12)
+func TestModelDirectory(t *testing.T) { testModelDirectory(t, 12, false) }
+
+// A store that keeps rows in memory is the same store.
+func TestModelKeepingRows(t *testing.T) { testModelDirectory(t, 12, true) }
+
+func testModelDirectory(t *testing.T, rounds int, keeps bool) {
+	storagetest.Rounds(t, rounds)
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		if err != nil {
@@ -38,6 +43,11 @@ func TestModelDirectory(t *testing.T) {
 			s, err := storage.OpenDir(t.Context(), dir, storage.Options{Clock: c.Now}.WithSweepLinks(fewLinks))
 			if err != nil {
 				rt.Fatal(err)
+			}
+			if keeps {
+				if err := s.KeepRows(t.Context(), 32<<20); err != nil {
+					rt.Fatal(err)
+				}
 			}
 			return s
 		}

@@ -315,6 +315,23 @@ func (s *Store) Ahead(ctx context.Context, tenant, kind, id string) {
 	})
 }
 
+// KeepRows has an engine on disk keep rows in some size bytes of memory from now on, at least 32 MiB, so that they need not be searched for. It
+// reads as many as there is room for, beside everybody else, and returns when it has, or when ctx ends. It is called once; other
+// engines have all in memory anyway.
+func (s *Store) KeepRows(ctx context.Context, size int64) error {
+	keeper, ok := s.engine.(interface {
+		keepRows(context.Context, int64) error
+	})
+	if !ok {
+		return nil
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return keeper.keepRows(ctx, size)
+}
+
 func (s *Store) view(ctx context.Context, fn func(Reader) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
