@@ -86,7 +86,7 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithBaseTableSize(tableSize).
 		WithBaseLevelSize(baseLevel).
 		WithLevelSizeMultiplier(levelGrowth).
-		WithBlockCacheSize(36 << 20).
+		WithBlockCacheSize(20 << 20).
 		WithBlockSize(blockSize).
 		WithValueLogFileSize(1 << 20) // nothing is ever in it but its header
 	o.TableSizeMultiplier = 1
@@ -203,7 +203,7 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 	}
 	at := e.beginRead()
 	defer e.endRead(at)
-	snapshot := &badgerReader{ctx: ctx, e: e, at: at}
+	snapshot := &badgerReader{ctx: ctx, e: e, at: at, writes: true}
 	defer snapshot.discard()
 	o := newOverlay(snapshot)
 	o.maxRows, o.maxBytes, o.maxValue = e.db.MaxBatchCount()-2, e.db.MaxBatchSize()-2*rowCost, maxBadgerValue
@@ -336,6 +336,9 @@ type badgerReader struct {
 	e   *badgerEngine
 	at  uint64
 	own *badger.Txn // nil until something is asked of the engine that is not kept
+
+	writes  bool // for the committer
+	passing bool // for somebody who goes from record to record, and of whom nothing is learnt
 }
 
 func (r *badgerReader) txn() *badger.Txn {
@@ -353,7 +356,7 @@ func (r *badgerReader) discard() {
 
 // Share implements [Sharer]: nothing in a transaction of Badger changes that only reads.
 func (r *badgerReader) Share() Reader {
-	return &badgerReader{ctx: r.ctx, e: r.e, at: r.at, own: r.txn()}
+	return &badgerReader{ctx: r.ctx, e: r.e, at: r.at, own: r.txn(), passing: r.passing}
 }
 
 // Get implements [Reader].
@@ -362,10 +365,15 @@ func (r *badgerReader) Get(key []byte) (value []byte, err error) {
 	if p == nil || keptBy(key) == nil {
 		return r.lookUp(key)
 	}
+	if r.writes && isHot(key) { // it was read ahead, and need not be unpacked again
+		if value, ok := r.e.hot.get(key, r.at); ok {
+			return value, nil
+		}
+	}
 	if value, ok := p.get(key, r.at); ok {
 		return value, nil
 	}
-	if value, err = r.lookUp(key); err == nil && p.wanted(key) {
+	if value, err = r.lookUp(key); err == nil && !r.passing && p.wanted(key) {
 		p.keep(key, value, r.at)
 	}
 	return value, err
@@ -384,6 +392,15 @@ func (r *badgerReader) lookUp(key []byte) (value []byte, err error) {
 	}
 	return value, err
 }
+
+// ahead reads a row that the next Update is about to ask for.
+func (r *badgerReader) ahead(key []byte) {
+	if value, err := r.Get(key); err == nil && isHot(key) {
+		r.e.hot.keep(key, value, r.at)
+	}
+}
+
+func (r *badgerReader) pass() { r.passing = true }
 
 // find is Get out of the engine.
 func (r *badgerReader) find(key []byte) (value []byte, err error) {

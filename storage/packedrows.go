@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"iter"
 	"sync"
@@ -48,12 +49,19 @@ type packedStripe struct {
 }
 
 // newPackedRows returns one that takes some size bytes (32 MiB at least). No commit after the one with the number last is under way.
-func newPackedRows(size int64, last uint64) *packedRows {
-	p := &packedRows{seed: maphash.MakeSeed(), rows: fastcache.New(int(size)), packer: packer{kinds: map[string]*samples{}}}
+func newPackedRows(size int64, last uint64) (p *packedRows, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			p, err = nil, fmt.Errorf("the system gives no memory for rows: %v", cause)
+		}
+	}()
+	p = &packedRows{seed: maphash.MakeSeed(), rows: fastcache.New(int(size)), packer: packer{kinds: map[string]*samples{}}}
 	for i := range p.stripes {
 		p.stripes[i].written = last
 	}
-	return p
+	// The cache asks the system for room once, when something is kept for the first time, and panics if there is none.
+	p.rows.Set([]byte{0}, nil)
+	return p, nil
 }
 
 // close gives the memory back to others of this process.
@@ -93,9 +101,6 @@ func (p *packedRows) get(key []byte, at uint64) (value []byte, ok bool) {
 // wanted says whether a row that is not kept is worth to be: it is if it was asked for not long ago. Of a store that does not fit, what is
 // asked for once would only push others out.
 func (p *packedRows) wanted(key []byte) bool {
-	if p == nil {
-		return false
-	}
 	slot, mark := p.ask(key)
 	if slot.Load() == mark {
 		return true
@@ -249,9 +254,9 @@ func scanListed(list, prefix []byte, span Range, yield func(Item, error) bool) {
 	}
 }
 
-// list is the list of the rows whose keys begin with prefix; false if it is not kept.
+// list returns the list of the rows whose keys begin with prefix; false if it is not kept.
 func (p *packedRows) list(r *badgerReader, prefix []byte) (list []byte, ok bool, err error) {
-	if list, ok := p.get(prefix, r.at); ok || !p.wanted(prefix) {
+	if list, ok := p.get(prefix, r.at); ok || r.passing || !p.wanted(prefix) {
 		return list, ok, nil
 	}
 	for it, err := range r.scan(within(prefix)) {
@@ -273,31 +278,46 @@ func appendListed(list, prefix []byte, it Item) []byte {
 // warmRows is how many rows are read at a time to be kept: in between, the engine may forget what was replaced meanwhile.
 const warmRows = 1000
 
-// warm keeps what there is room for: unique rows in up to a fifth of size bytes, and records with what links to them in up to
-// seven tenths. What is left is for those that come later.
+// perRecord is what a record takes that is kept with its unique rows and the list of what links to it, about, in bytes.
+const perRecord = 600
+
+// warm keeps what there is room for in size bytes, and leaves some for those that come later: all records with what belongs to them, or as many
+// of each thousand, so that none are slower than others because of when they were made.
 func (e *badgerEngine) warm(ctx context.Context, p *packedRows, size int64) error {
+	share := 1.0
+	err := e.View(ctx, func(r Reader) error {
+		all, err := counts(r)
+		records := int64(0)
+		for _, kinds := range all {
+			for _, n := range kinds {
+				records += n
+			}
+		}
+		if records > 0 {
+			share = float64(size) / float64(records*perRecord)
+		}
+		return err
+	})
 	for _, family := range []byte{familyUnique, familyRecord} {
 		room := size / 5
 		if family == familyRecord {
 			room = size / 10 * 7
 		}
-		for from := []byte{family}; from != nil && room > 0; {
-			err := e.View(ctx, func(r Reader) (err error) {
+		for from := []byte{family}; from != nil && room > 0 && err == nil; {
+			err = e.View(ctx, func(r Reader) (err error) {
 				var took int64
-				from, took, err = p.warmPiece(r.(*badgerReader), Range{Start: from, End: []byte{family + 1}})
+				from, took, err = p.warmPiece(r.(*badgerReader), Range{Start: from, End: []byte{family + 1}}, share)
 				room -= took
 				return err
 			})
-			if err = errors.Join(err, ctx.Err()); err != nil {
-				return err
-			}
+			err = errors.Join(err, ctx.Err())
 		}
 	}
-	return nil
+	return err
 }
 
-// warmPiece keeps the first rows of a span. It returns where the next piece begins, nil if there is none, and what was taken, in bytes.
-func (p *packedRows) warmPiece(r *badgerReader, span Range) (next []byte, took int64, err error) {
+// warmPiece keeps a share of the first rows of a span. It returns where the next piece begins, nil if there is none, and what was taken, in bytes.
+func (p *packedRows) warmPiece(r *badgerReader, span Range, share float64) (next []byte, took int64, err error) {
 	links, stop := iter.Pull2(r.scan(Range{Start: backlinksTo(span.Start), End: []byte{familyBacklink + 1}}))
 	defer stop()
 	link, err, more := links()
@@ -309,13 +329,19 @@ func (p *packedRows) warmPiece(r *badgerReader, span Range) (next []byte, took i
 		if n++; n > warmRows {
 			return bytes.Clone(it.Key), took, nil
 		}
+		of, id := backlinksTo(it.Key), it.Key[bytes.LastIndexByte(it.Key, 0)+1:]
+		if !isHot(it.Key) { // a unique row, which leads to the record
+			id = it.Value[min(sumLen, len(it.Value)):]
+		}
+		if float64(uint32(p.hash(id))) >= share*(1<<32) {
+			continue
+		}
 		took += int64(p.keep(it.Key, it.Value, r.at))
 		if !isHot(it.Key) {
 			continue
 		}
 		// Records and what links to them stand in the same order.
 		var list []byte
-		of := backlinksTo(it.Key)
 		for ; more && err == nil && (bytes.Compare(link.Key, of) < 0 || bytes.HasPrefix(link.Key, of)); link, err, more = links() {
 			if bytes.HasPrefix(link.Key, of) {
 				list = appendListed(list, of, link)
@@ -336,8 +362,13 @@ func backlinksTo(record []byte) []byte {
 // called once.
 func (e *badgerEngine) keepRows(ctx context.Context, size int64) error {
 	e.mu.Lock()
-	p := newPackedRows(size, e.next-1) // whoever commits with a later number finds it, and those under way must not be overlooked
-	e.packed.Store(p)
+	p, err := newPackedRows(size, e.next-1) // whoever commits with a later number finds it, and those under way must not be overlooked
+	if err == nil {
+		e.packed.Store(p)
+	}
 	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	return e.warm(ctx, p, size)
 }

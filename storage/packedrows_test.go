@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -134,6 +135,49 @@ func TestPackedRows(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Of somebody who goes from record to record nothing is learnt, but what is kept he is given.
+func TestPassing(t *testing.T) {
+	e, p := keepingEngine(t)
+	link := keptLinks + "members\x00g\x00Group"
+	setRows(t, e, keptRecord+"=one", keptUnique+"=two", link+"=three")
+	see := func(r Reader) {
+		t.Helper()
+		for range 3 {
+			got := []string{hotText(t, r, []byte(keptRecord)), hotText(t, r, []byte(keptUnique)), listed(t, r, keptLinks+"members\x00")}
+			if want := []string{"one", "two", link + "=three"}; !slices.Equal(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	}
+	for _, passing := range []bool{true, false, true} {
+		err := e.View(t.Context(), func(r Reader) error {
+			tx := &Tx{r: r}
+			if passing {
+				tx.Pass()
+				if forked := tx.Fork(); !forked.r.(*badgerReader).passing {
+					t.Error("who helps him is believed to look something up")
+				}
+			}
+			before := []bool{}
+			for _, key := range []string{keptRecord, keptUnique, keptLinks} {
+				_, ok := p.get([]byte(key), e.last)
+				before = append(before, ok)
+			}
+			see(r)
+			for i, key := range []string{keptRecord, keptUnique, keptLinks} {
+				if _, ok := p.get([]byte(key), e.last); ok != (before[i] || !passing) {
+					t.Errorf("%q is kept: %v, though passing is %v", key, ok, passing)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	new(Tx).Pass() // of an engine that has all in memory
 }
 
 // What links to a record is kept together, by whatever field, and nobody sees more of it than was asked for.
@@ -299,6 +343,30 @@ func TestKeepRows(t *testing.T) {
 		if list, ok := p.get(of, e.last); !ok || !bytes.Equal(list, want) {
 			t.Errorf("what links to %d is kept as %q, %v; want %q", i, list, ok, want)
 		}
+	}
+	// Of more than there is room for, some of all are kept, and of each all that a look-up asks for.
+	p, err = newPackedRows(64<<20, e.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.warm(ctx, p, users*perRecord/4); err != nil {
+		t.Fatal(err)
+	}
+	kept := [2]int{}
+	for i := range users {
+		id := fmt.Sprintf("%06d", i)
+		_, unique := p.get(uniqueKey("t", "User", "=username", []byte(id)), e.last)
+		_, record := p.get(recordKey(Ref{"t", "User", id}), e.last)
+		_, list := p.get(prefix(familyBacklink, "t", "User", id), e.last)
+		if unique != record || record != list {
+			t.Errorf("of user %d are kept: the unique row %v, the record %v, the list %v", i, unique, record, list)
+		}
+		if record {
+			kept[2*i/users]++
+		}
+	}
+	if kept[0] < users/2/6 || kept[0] > users/2/3 || kept[1] < users/2/6 || kept[1] > users/2/3 {
+		t.Errorf("of the first and the second half of %d users %d are kept, want a quarter of each", users, kept)
 	}
 	stopped, stop := context.WithCancel(ctx)
 	stop()

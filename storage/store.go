@@ -310,8 +310,10 @@ func (s *Store) Ahead(ctx context.Context, tenant, kind, id string) {
 		return
 	}
 	_ = s.view(ctx, func(r Reader) error {
-		_, err := r.Get(recordKey(ref))
-		return err
+		if r, ok := r.(interface{ ahead(key []byte) }); ok {
+			r.ahead(recordKey(ref))
+		}
+		return nil
 	})
 }
 

@@ -39,6 +39,13 @@ func (t *Tx) Fork() *Tx {
 	return nil
 }
 
+// Pass tells the engine that from now on records are asked for one after the other, and not because anybody wants them again.
+func (t *Tx) Pass() {
+	if r, ok := t.r.(interface{ pass() }); ok {
+		r.pass()
+	}
+}
+
 // Tenant returns the tenant whose data the transaction sees.
 func (t *Tx) Tenant() string { return t.tenant }
 
