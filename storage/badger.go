@@ -362,7 +362,7 @@ func (r *badgerReader) Share() Reader {
 // Get implements [Reader].
 func (r *badgerReader) Get(key []byte) (value []byte, err error) {
 	p := r.e.packed.Load()
-	if p == nil || keptBy(key) == nil {
+	if p == nil || !keptAlone(key) {
 		return r.lookUp(key)
 	}
 	if r.writes && isHot(key) { // it was read ahead, and need not be unpacked again
@@ -439,13 +439,12 @@ func (r *badgerReader) Scan(span Range) iter.Seq2[Item, error] {
 		return r.scan(span)
 	}
 	return func(yield func(Item, error) bool) {
-		switch list, ok, err := p.list(r, of); {
-		case err != nil:
-			yield(Item{}, err)
-		case ok:
+		if list, ok := p.get(of, r.at); ok {
 			scanListed(list, of, span, yield)
-		default:
+		} else if r.passing || !p.wanted(of) {
 			r.scan(span)(yield)
+		} else {
+			p.scanAndKeep(r, of, span, yield)
 		}
 	}
 }

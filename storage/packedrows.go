@@ -80,9 +80,6 @@ var entries = sync.Pool{New: func() any { return new([]byte) }}
 
 // get returns the value that is kept under a key for a reader of commit at, if there is one. It is the caller's.
 func (p *packedRows) get(key []byte, at uint64) (value []byte, ok bool) {
-	if p == nil {
-		return nil, false
-	}
 	room, _ := entries.Get().(*[]byte)
 	defer entries.Put(room)
 	entry, ok := p.rows.HasGet((*room)[:0], key)
@@ -205,11 +202,14 @@ func kindOf(key []byte) []byte {
 	return nil
 }
 
+// keptAlone says whether a row is kept under its own key.
+func keptAlone(key []byte) bool { return isHot(key) || len(key) > 0 && key[0] == familyUnique }
+
 // keptBy returns what a row that is written is kept under: its own key, or, of one that links to a record, what the keys of all those
 // begin with. It is nil for rows that are not kept.
 func keptBy(key []byte) []byte {
 	switch {
-	case isHot(key), len(key) > 0 && key[0] == familyUnique:
+	case keptAlone(key):
 		return key
 	case len(key) > 0 && key[0] == familyBacklink:
 		return backlinksOf(key)
@@ -242,33 +242,41 @@ func listOf(span Range) []byte {
 	return nil
 }
 
+// has says whether a key is one of a span that has an end.
+func (span Range) has(key []byte) bool {
+	return bytes.Compare(key, span.Start) >= 0 && bytes.Compare(key, span.End) < 0
+}
+
 // scanListed yields the rows of a span that are in a list of those whose keys begin with prefix.
 func scanListed(list, prefix []byte, span Range, yield func(Item, error) bool) {
 	key := bytes.Clone(prefix)
 	for r := (rowReader{b: list}); len(r.b) > 0; {
 		key = append(key[:len(prefix)], r.bytes()...)
 		value := r.bytes()
-		if bytes.Compare(key, span.Start) >= 0 && bytes.Compare(key, span.End) < 0 && !yield(Item{key, value}, nil) {
+		if span.has(key) && !yield(Item{key, value}, nil) {
 			return
 		}
 	}
 }
 
-// list returns the list of the rows whose keys begin with prefix; false if it is not kept.
-func (p *packedRows) list(r *badgerReader, prefix []byte) (list []byte, ok bool, err error) {
-	if list, ok := p.get(prefix, r.at); ok || r.passing || !p.wanted(prefix) {
-		return list, ok, nil
-	}
+// scanAndKeep yields the rows of a span, and keeps the list of all whose keys begin with prefix.
+func (p *packedRows) scanAndKeep(r *badgerReader, prefix []byte, span Range, yield func(Item, error) bool) {
+	var list []byte
 	for it, err := range r.scan(within(prefix)) {
 		if err != nil {
-			return nil, false, err
+			yield(it, err)
+			return
 		}
-		if list = appendListed(list, prefix, it); len(list) > packedValue {
-			return nil, false, nil
+		if len(list) <= packedValue {
+			list = appendListed(list, prefix, it)
+		} else if bytes.Compare(it.Key, span.End) >= 0 {
+			return // the list is too long, and nobody asks for the rest
+		}
+		if span.has(it.Key) && !yield(it, nil) {
+			return
 		}
 	}
 	p.keep(prefix, list, r.at)
-	return list, true, nil
 }
 
 func appendListed(list, prefix []byte, it Item) []byte {

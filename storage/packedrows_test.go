@@ -137,6 +137,56 @@ func TestPackedRows(t *testing.T) {
 	}
 }
 
+// A row that links to a record is kept in its list alone, whoever asks for it by its key.
+func TestPackedLinkByItsKey(t *testing.T) {
+	e, _ := keepingEngine(t)
+	link := keptLinks + "members\x00g\x00Group"
+	for _, value := range []string{"one", "two", "three"} {
+		setRows(t, e, link+"="+value)
+		err := e.View(t.Context(), func(r Reader) error {
+			for range 3 {
+				if got := hotText(t, r, []byte(link)); got != value {
+					t.Errorf("the row is %q, want %q", got, value)
+				}
+				if got := listed(t, r, keptLinks+"members\x00"); got != link+"="+value {
+					t.Errorf("the list is %q, want %q", got, value)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Of a list that is too long to be kept all is seen, and no more than was asked for.
+func TestPackedLongList(t *testing.T) {
+	e, p := keepingEngine(t)
+	var rows []string
+	for i := range 400 {
+		rows = append(rows, fmt.Sprintf("%smembers\x00g%03d\x00Group=%d", keptLinks, i, i), fmt.Sprintf("%sowners\x00g%03d\x00Group=%d", keptLinks, i, i))
+	}
+	setRows(t, e, rows...)
+	slices.Sort(rows)
+	for field, want := range map[string][]string{"members": rows[:400], "owners": rows[400:], "none": nil} {
+		err := e.View(t.Context(), func(r Reader) error {
+			for range 3 {
+				if got := listed(t, r, keptLinks+field+"\x00"); got != strings.Join(want, " ") {
+					t.Errorf("by %s link %d bytes of rows, want %d", field, len(got), len(strings.Join(want, " ")))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := p.get([]byte(keptLinks), e.last); ok {
+		t.Error("a list is kept that is too long")
+	}
+}
+
 // Of somebody who goes from record to record nothing is learnt, but what is kept he is given.
 func TestPassing(t *testing.T) {
 	e, p := keepingEngine(t)
