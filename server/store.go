@@ -76,19 +76,20 @@ func (h *House) serve(s *scim.Service) {
 	h.log = activity.Open(h.o.Config.Data, h.o.activityOptions(s.Types()))
 }
 
-// rowMemory is what rows of the store may take in memory, in bytes, and leastRowMemory below which it is not worth to keep any.
-const (
-	rowMemory      = 64 << 20
-	leastRowMemory = 32 << 20
-)
-
-// keepRows begins to keep rows in memory, as many as fit into an eighth of what the process may have.
-func (h *House) keepRows() {
-	size := int64(rowMemory)
-	if h.o.Memory > 0 {
-		size = min(size, h.o.Memory/8)
+// rowMemory returns what rows of the store may take in memory, in bytes, where the system lets the process have limit, 0 = as much as there
+// is: an eighth, and not more than all users of most stores need.
+func rowMemory(limit int64) int64 {
+	size := int64(2 * storage.RowMemoryUnit)
+	if limit > 0 {
+		size = min(size, limit/8)
 	}
-	if size < leastRowMemory {
+	return size / storage.RowMemoryUnit * storage.RowMemoryUnit
+}
+
+// keepRows begins to keep rows in memory, if there is room for any.
+func (h *House) keepRows() {
+	size := rowMemory(h.o.Memory)
+	if size == 0 {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())

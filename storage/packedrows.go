@@ -48,7 +48,10 @@ type packedStripe struct {
 	written uint64 // the last commit that has written a row of this stripe, or may have
 }
 
-// newPackedRows returns one that takes some size bytes (32 MiB at least). No commit after the one with the number last is under way.
+// RowMemoryUnit is what the memory for rows is a multiple of, in bytes: the cache has 512 rings of pieces of 64 KiB.
+const RowMemoryUnit = 32 << 20
+
+// newPackedRows returns one that takes some size bytes, rounded up to RowMemoryUnit. No commit after the one with the number last is under way.
 func newPackedRows(size int64, last uint64) (p *packedRows, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -366,9 +369,11 @@ func backlinksTo(record []byte) []byte {
 	return append(append(of, record[1:]...), 0)
 }
 
-// keepRows has the engine keep rows in some size bytes of memory from now on, and reads as many as there is room for, until ctx ends. It is
-// called once.
+// keepRows is [Store.KeepRows].
 func (e *badgerEngine) keepRows(ctx context.Context, size int64) error {
+	if size -= size % RowMemoryUnit; size <= 0 {
+		return fmt.Errorf("storage: rows are to be kept in less than %d bytes, which is the least that they take", RowMemoryUnit)
+	}
 	e.mu.Lock()
 	p, err := newPackedRows(size, e.next-1) // whoever commits with a later number finds it, and those under way must not be overlooked
 	if err == nil {

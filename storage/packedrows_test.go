@@ -418,6 +418,9 @@ func TestKeepRows(t *testing.T) {
 	if kept[0] < users/2/6 || kept[0] > users/2/3 || kept[1] < users/2/6 || kept[1] > users/2/3 {
 		t.Errorf("of the first and the second half of %d users %d are kept, want a quarter of each", users, kept)
 	}
+	if err := s.KeepRows(ctx, RowMemoryUnit-1); err == nil {
+		t.Error("rows are kept in less than they take")
+	}
 	stopped, stop := context.WithCancel(ctx)
 	stop()
 	if err := s.KeepRows(stopped, 64<<20); !errors.Is(err, context.Canceled) {

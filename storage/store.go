@@ -317,9 +317,9 @@ func (s *Store) Ahead(ctx context.Context, tenant, kind, id string) {
 	})
 }
 
-// KeepRows has an engine on disk keep rows in some size bytes of memory from now on, at least 32 MiB, so that they need not be searched for. It
-// reads as many as there is room for, beside everybody else, and returns when it has, or when ctx ends. It is called once; other
-// engines have all in memory anyway.
+// KeepRows has an engine on disk keep rows in size bytes of memory from now on, rounded down to RowMemoryUnit, so that they need not be
+// searched for. It reads as many as there is room for, beside everybody else, and returns when it has, or ctx's error when that ends; what was
+// read until then is kept. An error of its own says why none are. It is called once; other engines have all in memory anyway.
 func (s *Store) KeepRows(ctx context.Context, size int64) error {
 	keeper, ok := s.engine.(interface {
 		keepRows(context.Context, int64) error
