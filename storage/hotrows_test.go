@@ -144,49 +144,18 @@ func TestHotRowsOfOneSlot(t *testing.T) {
 	}
 }
 
-// However reads and writes fall together, a row is what a scan of the same snapshot says.
-func TestHotRowsBesideWrites(t *testing.T) {
-	e, ctx := hotEngine(t), t.Context()
-	const rows, writes = 8, 400
-	key := func(i int) []byte { return recordKey(Ref{"t", "User", fmt.Sprint(i)}) }
-	reading, stop := context.WithCancel(ctx)
+// besideWrites has three readers read, each of snapshots of their own, while so many transactions write.
+func besideWrites(t *testing.T, e Engine, writes int, read func(Reader, *rand.Rand) error, write func(w Writer, rnd *rand.Rand, i int) error) {
+	t.Helper()
+	reading, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
 	for reader := range 3 {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(1, uint64(reader)))
 			for reading.Err() == nil {
-				err := e.View(ctx, func(r Reader) error {
-					want := map[string]string{}
-					scan := func() {
-						for it, err := range r.Scan(within([]byte{familyRecord})) {
-							if err != nil {
-								t.Error(err)
-								return
-							}
-							want[string(it.Key)] = string(it.Value)
-						}
-					}
-					if rnd.IntN(2) == 0 { // else the rows are asked for first, when others may just be writing them
-						scan()
-					}
-					got := map[string]string{}
-					for range 4 * rows {
-						k := key(rnd.IntN(rows))
-						v, err := r.Get(k)
-						if err != nil && !errors.Is(err, ErrNotFound) {
-							return err
-						}
-						got[string(k)] = string(v)
-					}
-					scan()
-					for k, v := range got {
-						if v != want[k] {
-							return fmt.Errorf("%s is %q, and %q in a scan of the same snapshot", describe([]byte(k)), v, want[k])
-						}
-					}
-					return nil
-				})
-				if err != nil {
+				if err := e.View(t.Context(), func(r Reader) error { return read(r, rnd) }); err != nil {
 					t.Error(err)
 					return
 				}
@@ -195,31 +164,66 @@ func TestHotRowsBesideWrites(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(2, 2))
 	for i := range writes {
-		err := e.Update(ctx, func(w Writer) error {
-			for range 1 + rnd.IntN(3) {
-				k := key(rnd.IntN(rows))
-				if rnd.IntN(5) == 0 {
-					if err := w.Delete(k); err != nil {
-						return err
-					}
-					continue
-				}
-				if err := w.Set(k, fmt.Append(nil, i)); err != nil {
-					return err
-				}
-				if got, err := w.Get(k); err != nil || string(got) != fmt.Sprint(i) {
-					return fmt.Errorf("a writer sees %q of its own write, %w", got, err)
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := e.Update(t.Context(), func(w Writer) error { return write(w, rnd, i) }); err != nil {
 			t.Error(err)
-			break
+			return
 		}
 	}
-	stop()
-	wg.Wait()
+}
+
+// However reads and writes fall together, a row is what a scan of the same snapshot says.
+func TestHotRowsBesideWrites(t *testing.T) {
+	const rows = 8
+	key := func(i int) []byte { return recordKey(Ref{"t", "User", fmt.Sprint(i)}) }
+	read := func(r Reader, rnd *rand.Rand) error {
+		want := map[string]string{}
+		scan := func() {
+			for it, err := range r.Scan(within([]byte{familyRecord})) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				want[string(it.Key)] = string(it.Value)
+			}
+		}
+		if rnd.IntN(2) == 0 { // else the rows are asked for first, when others may just be writing them
+			scan()
+		}
+		got := map[string]string{}
+		for range 4 * rows {
+			k := key(rnd.IntN(rows))
+			v, err := r.Get(k)
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			got[string(k)] = string(v)
+		}
+		scan()
+		for k, v := range got {
+			if v != want[k] {
+				return fmt.Errorf("%s is %q, and %q in a scan of the same snapshot", describe([]byte(k)), v, want[k])
+			}
+		}
+		return nil
+	}
+	besideWrites(t, hotEngine(t), 400, read, func(w Writer, rnd *rand.Rand, i int) error {
+		for range 1 + rnd.IntN(3) {
+			k := key(rnd.IntN(rows))
+			if rnd.IntN(5) == 0 {
+				if err := w.Delete(k); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := w.Set(k, fmt.Append(nil, i)); err != nil {
+				return err
+			}
+			if got, err := w.Get(k); err != nil || string(got) != fmt.Sprint(i) {
+				return fmt.Errorf("a writer sees %q of its own write, %w", got, err)
+			}
+		}
+		return nil
+	})
 }
 
 // What was read ahead of an Update is known when the committer asks for it.

@@ -430,85 +430,75 @@ func TestKeepRows(t *testing.T) {
 
 // However reads and writes fall together, rows and lists are what a scan of the same snapshot says that keeps nothing.
 func TestPackedRowsBesideWrites(t *testing.T) {
-	e, ctx := hotEngine(t), t.Context()
+	e := hotEngine(t)
 	const users, groups, writes = 6, 3, 400
 	record := func(i int) []byte { return recordKey(Ref{"t", "User", fmt.Sprint(i)}) }
 	unique := func(i int) []byte { return uniqueKey("t", "User", "=username", fmt.Append(nil, i)) }
 	link := func(i, g int) []byte {
 		return backlinkKey(Link{From: Ref{"t", "Group", fmt.Sprint(g)}, Field: "members", To: Ref{"t", "User", fmt.Sprint(i)}})
 	}
-	reading, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	for reader := range 3 {
-		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(1, uint64(reader)))
-			for reading.Err() == nil {
-				err := e.View(ctx, func(r Reader) error {
-					got := map[string]string{}
-					for range 40 {
-						switch i := rnd.IntN(users); rnd.IntN(3) {
-						case 0:
-							got[string(record(i))] = hotText(t, r, record(i))
-						case 1:
-							got[string(unique(i))] = hotText(t, r, unique(i))
-						default:
-							of := string(prefix(familyBacklink, "t", "User", fmt.Sprint(i), "members"))
-							got[of] = listed(t, r, of)
-						}
-					}
-					want := map[string]string{}
-					for it, err := range r.(*badgerReader).scan(Range{}) {
-						if err != nil {
-							return err
-						}
-						if it.Key[0] != familyBacklink {
-							want[string(it.Key)] = string(it.Value)
-							continue
-						}
-						of := string(it.Key[:bytes.LastIndex(it.Key, []byte("members\x00"))+len("members\x00")])
-						want[of] = strings.TrimSpace(want[of] + " " + string(it.Key) + "=" + string(it.Value))
-					}
-					for k, v := range got {
-						if v != want[k] {
-							return fmt.Errorf("%q is %q, and %q in a scan of the same snapshot", k, v, want[k])
-						}
-					}
-					return nil
-				})
-				if err != nil {
-					t.Error(err)
-					return
+	read := func(r Reader, rnd *rand.Rand) error {
+		got := map[string]string{}
+		for range 40 {
+			i := rnd.IntN(users)
+			if n := rnd.IntN(3); n < 2 {
+				k := [][]byte{record(i), unique(i)}[n]
+				v, err := r.Get(k)
+				if err != nil && !errors.Is(err, ErrNotFound) {
+					return err
 				}
+				got[string(k)] = string(v)
+				continue
 			}
-		})
+			of := prefix(familyBacklink, "t", "User", fmt.Sprint(i), "members")
+			list := ""
+			for it, err := range r.Scan(within(of)) {
+				if err != nil {
+					return err
+				}
+				list += " " + string(it.Key) + "=" + string(it.Value)
+			}
+			got[string(of)] = list
+		}
+		want := map[string]string{}
+		for it, err := range r.(*badgerReader).scan(Range{}) {
+			if err != nil {
+				return err
+			}
+			if it.Key[0] != familyBacklink {
+				want[string(it.Key)] = string(it.Value)
+				continue
+			}
+			of := string(it.Key[:bytes.LastIndex(it.Key, []byte("members\x00"))+len("members\x00")])
+			want[of] += " " + string(it.Key) + "=" + string(it.Value)
+		}
+		for k, v := range got {
+			if v != want[k] {
+				return fmt.Errorf("%q is %q, and %q in a scan of the same snapshot", k, v, want[k])
+			}
+		}
+		return nil
 	}
-	rnd := rand.New(rand.NewPCG(2, 2))
-	for i := range writes {
+	var keeping sync.WaitGroup
+	besideWrites(t, e, writes, read, func(w Writer, rnd *rand.Rand, i int) error {
 		if i == writes/4 { // in the middle of it all
-			wg.Go(func() {
-				if err := e.keepRows(ctx, 32<<20); err != nil {
+			keeping.Go(func() {
+				if err := e.keepRows(t.Context(), RowMemoryUnit); err != nil {
 					t.Error(err)
 				}
 			})
 		}
-		err := e.Update(ctx, func(w Writer) error {
-			for range 1 + rnd.IntN(3) {
-				k := [][]byte{record(rnd.IntN(users)), unique(rnd.IntN(users)), link(rnd.IntN(users), rnd.IntN(groups))}[rnd.IntN(3)]
-				if rnd.IntN(4) == 0 {
-					if err := w.Delete(k); err != nil {
-						return err
-					}
-				} else if err := w.Set(k, fmt.Append(nil, i, strings.Repeat("x", i%200))); err != nil {
+		for range 1 + rnd.IntN(3) {
+			k := [][]byte{record(rnd.IntN(users)), unique(rnd.IntN(users)), link(rnd.IntN(users), rnd.IntN(groups))}[rnd.IntN(3)]
+			if rnd.IntN(4) == 0 {
+				if err := w.Delete(k); err != nil {
 					return err
 				}
+			} else if err := w.Set(k, fmt.Append(nil, i, strings.Repeat("x", i%200))); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-			break
 		}
-	}
-	stop()
-	wg.Wait()
+		return nil
+	})
+	keeping.Wait()
 }
