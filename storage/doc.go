@@ -11,7 +11,7 @@
 //	keys.go       how rows are named       row.go  how they are written
 //	overlay.go    writes that are not yet in the engine, seen as if they were
 //	memory.go     an engine in memory      badger.go  the engine on disk      hotrows.go  records that it has read a moment ago
-//	packedrows.go  rows that it keeps packed in memory
+//	packedrows.go  rows that it keeps packed in memory      keptreads.go  what readers are given of both
 //	buildmemory_unix.go  where it has the memory from that it builds tables in
 //	mapped.go     the files that the engine on disk maps, which have their blocks before it writes
 //	dir.go        OpenDir: lock, seal, engine and store of a data directory      seal.go  the seal
