@@ -65,10 +65,7 @@ func (o Options) beforeMigration(ctx context.Context, s *storage.Store, from, to
 
 // startBackups makes backups by the clock until the house is closed.
 func (h *House) startBackups() {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); h.keeper.Run(ctx) }()
-	h.stopBackups = func() { cancel(); <-done }
+	h.stopBackups = begin(h.keeper.Run)
 }
 
 // Backups tells how things are with scheduled backups: when the last one was made, and whether the last try has failed.

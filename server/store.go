@@ -92,15 +92,22 @@ func (h *House) keepRows() {
 	if size == 0 {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	h.stopKeeping = func() { cancel(); <-done }
-	go func() {
-		defer close(done)
+	h.stopKeeping = begin(func(ctx context.Context) {
 		if err := h.Store.KeepRows(ctx, size); err != nil && ctx.Err() == nil {
 			h.o.Logger.Warn("rows of the store could not be read ahead; each is read when it is asked for", "error", err)
 		}
+	})
+}
+
+// begin runs something beside everything else until its context ends, which stop does; it returns when that has returned.
+func begin(what func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		what(ctx)
 	}()
+	return func() { cancel(); <-done }
 }
 
 // minFree says how the configuration's words are the store's: nothing needed is a negative number there.
