@@ -233,8 +233,10 @@ func (e *badgerEngine) Update(ctx context.Context, fn func(Writer) error) error 
 		if isHot(w.key) {
 			e.hot.wrote(w.key, commit)
 		}
-		if key := keptBy(w.key); packed != nil && key != nil {
-			packed.wrote(key, commit)
+		if packed != nil {
+			if key := keptBy(w.key); key != nil {
+				packed.wrote(key, commit)
+			}
 		}
 		return true
 	})

@@ -28,6 +28,7 @@ import (
 // It is for any number of goroutines.
 type packedRows struct {
 	seed    maphash.Seed
+	since   uint64 // commits up to this one may have been under way when the first row was kept
 	rows    *fastcache.Cache
 	stripes [packedStripes]packedStripe
 	asked   [askedSlots]atomic.Uint32 // by which row a slot was asked for last
@@ -45,23 +46,20 @@ const (
 
 type packedStripe struct {
 	mu      sync.Mutex
-	written uint64 // the last commit that has written a row of this stripe, or may have
+	written uint64 // the last commit that has written a row of this stripe
 }
 
 // RowMemoryUnit is what the memory for rows is a multiple of, in bytes: the cache has 512 rings of pieces of 64 KiB.
 const RowMemoryUnit = 32 << 20
 
-// newPackedRows returns one that takes some size bytes, rounded up to RowMemoryUnit. No commit after the one with the number last is under way.
-func newPackedRows(size int64, last uint64) (p *packedRows, err error) {
+// newPackedRows returns one that takes some size bytes, rounded up to RowMemoryUnit. Nobody may use it before since is set.
+func newPackedRows(size int64) (p *packedRows, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			p, err = nil, fmt.Errorf("the system gives no memory for rows: %v", cause)
 		}
 	}()
 	p = &packedRows{seed: maphash.MakeSeed(), rows: fastcache.New(int(size)), packer: packer{kinds: map[string]*samples{}}}
-	for i := range p.stripes {
-		p.stripes[i].written = last
-	}
 	// The cache asks the system for room once, when something is kept for the first time, and panics if there is none.
 	p.rows.Set([]byte{0}, nil)
 	return p, nil
@@ -132,7 +130,7 @@ func (p *packedRows) keep(key, value []byte, at uint64) int {
 	s := p.stripe(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.written > at {
+	if max(s.written, p.since) > at {
 		return 0 // it may be old already
 	}
 	p.rows.Set(key, entry)
@@ -329,38 +327,68 @@ func (e *badgerEngine) warm(ctx context.Context, p *packedRows, size int64) erro
 
 // warmPiece keeps a share of the first rows of a span. It returns where the next piece begins, nil if there is none, and what was taken, in bytes.
 func (p *packedRows) warmPiece(r *badgerReader, span Range, share float64) (next []byte, took int64, err error) {
-	links, stop := iter.Pull2(r.scan(Range{Start: backlinksTo(span.Start), End: []byte{familyBacklink + 1}}))
-	defer stop()
-	link, err, more := links()
+	var lists *backlinkLists // of records
+	if isHot(span.Start) {
+		lists = newBacklinkLists(r, span.Start)
+		defer lists.stop()
+	}
 	n := 0
-	for it, failed := range r.scan(span) {
-		if err = errors.Join(err, failed); err != nil {
+	for it, err := range r.scan(span) {
+		if err != nil {
 			return nil, took, err
 		}
 		if n++; n > warmRows {
 			return bytes.Clone(it.Key), took, nil
 		}
-		of, id := backlinksTo(it.Key), it.Key[bytes.LastIndexByte(it.Key, 0)+1:]
-		if !isHot(it.Key) { // a unique row, which leads to the record
+		id := it.Key[bytes.LastIndexByte(it.Key, 0)+1:]
+		if lists == nil { // a unique row, which leads to the record
 			id = it.Value[min(sumLen, len(it.Value)):]
 		}
 		if float64(uint32(p.hash(id))) >= share*(1<<32) {
 			continue
 		}
 		took += int64(p.keep(it.Key, it.Value, r.at))
-		if !isHot(it.Key) {
+		if lists == nil {
 			continue
 		}
-		// Records and what links to them stand in the same order.
-		var list []byte
-		for ; more && err == nil && (bytes.Compare(link.Key, of) < 0 || bytes.HasPrefix(link.Key, of)); link, err, more = links() {
-			if bytes.HasPrefix(link.Key, of) {
-				list = appendListed(list, of, link)
-			}
+		of := backlinksTo(it.Key)
+		list, err := lists.to(of)
+		if err != nil {
+			return nil, took, err
 		}
 		took += int64(p.keep(of, list, r.at)) // none if it is too long
 	}
-	return nil, took, err
+	return nil, took, nil
+}
+
+// backlinkLists are the lists of what links to each record, in the order of the records.
+type backlinkLists struct {
+	next func() (Item, error, bool)
+	stop func()
+
+	link Item // the first that was not looked at; there is none if more is false
+	err  error
+	more bool
+}
+
+// newBacklinkLists begins with what links to the record with a key, or to the first one behind it.
+func newBacklinkLists(r *badgerReader, record []byte) *backlinkLists {
+	l := &backlinkLists{}
+	l.next, l.stop = iter.Pull2(r.scan(Range{Start: backlinksTo(record), End: []byte{familyBacklink + 1}}))
+	l.link, l.err, l.more = l.next()
+	return l
+}
+
+// to returns the list of the rows whose keys begin with prefix. It must not be asked for what comes before an earlier one.
+func (l *backlinkLists) to(prefix []byte) (list []byte, err error) {
+	for ; l.more && l.err == nil; l.link, l.err, l.more = l.next() {
+		if bytes.HasPrefix(l.link.Key, prefix) {
+			list = appendListed(list, prefix, l.link)
+		} else if bytes.Compare(l.link.Key, prefix) > 0 {
+			break
+		}
+	}
+	return list, l.err
 }
 
 // backlinksTo returns what the keys of all rows begin with that link to the record with a key.
@@ -374,14 +402,13 @@ func (e *badgerEngine) keepRows(ctx context.Context, size int64) error {
 	if size -= size % RowMemoryUnit; size <= 0 {
 		return fmt.Errorf("storage: rows are to be kept in less than %d bytes, which is the least that they take", RowMemoryUnit)
 	}
-	e.mu.Lock()
-	p, err := newPackedRows(size, e.next-1) // whoever commits with a later number finds it, and those under way must not be overlooked
-	if err == nil {
-		e.packed.Store(p)
-	}
-	e.mu.Unlock()
+	p, err := newPackedRows(size)
 	if err != nil {
 		return err
 	}
+	e.mu.Lock()
+	p.since = e.next - 1 // whoever commits with a later number finds it
+	e.packed.Store(p)
+	e.mu.Unlock()
 	return e.warm(ctx, p, size)
 }

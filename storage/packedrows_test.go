@@ -395,7 +395,7 @@ func TestKeepRows(t *testing.T) {
 		}
 	}
 	// Of more than there is room for, some of all are kept, and of each all that a look-up asks for.
-	p, err = newPackedRows(64<<20, e.last)
+	p, err = newPackedRows(64 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
